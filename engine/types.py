@@ -1,0 +1,206 @@
+"""The words of the system: sockets, inputs, outputs, node specifications and what a node may return."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import UNSET
+
+SocketType = str | list[Any]
+"""A type name (`"IMAGE"`, `"INT"`, `"IMAGE,MASK"`) or, for an output, the literal list of a combo."""
+
+
+class AnyType(str):
+    """A type name that fits every other: `ANY != "IMAGE"` is False, on either side of a link."""
+
+    __slots__ = ()
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __eq__ = str.__eq__
+    __hash__ = str.__hash__
+
+
+ANY = AnyType("*")
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """Marker for `Annotated`: the value travels over links of this type.
+
+    lazy: the source runs only when `check_lazy` asks for it. raw_link: the node receives the link `[id, slot]` itself.
+    """
+
+    name: str
+    lazy: bool = False
+    raw_link: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Marker for `Annotated`: one of these values. A callable is asked again at each validation (e.g. files)."""
+
+    options: Sequence[Any] | Callable[[], Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Widget:
+    """Marker for `Annotated`: how an editor shows the input.
+
+    default: initial value in an editor; the graph must still carry one. A parameter that may be left out of the graph
+    has a Python default instead. extra: further ComfyUI options (`multiline`, `image_upload` ...).
+    """
+
+    default: Any = UNSET
+    step: float | None = None
+    tooltip: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One declared input. `type` is "COMBO" when `choices` says what is allowed; bounds are inclusive."""
+
+    name: str
+    type: str
+    required: bool = True
+    default: Any = UNSET
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: Sequence[Any] | Callable[[], Sequence[Any]] | None = None
+    lazy: bool = False
+    raw_link: bool = False
+    is_list_widget: bool = False
+    tooltip: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def current_choices(self) -> list[Any] | None:
+        """List what is allowed now; None when this is no combo."""
+        if self.choices is None:
+            return None
+        return list(self.choices() if callable(self.choices) else self.choices)
+
+    def options(self) -> dict[str, Any]:
+        """Describe the widget in ComfyUI's option words."""
+        told = {"default": self.default, "min": self.minimum, "max": self.maximum, "step": self.step}
+        found: dict[str, Any] = {k: v for k, v in told.items() if v is not None and v is not UNSET}
+        if self.tooltip:
+            found["tooltip"] = self.tooltip
+        flags = {"lazy": self.lazy, "rawLink": self.raw_link}
+        found.update({name: True for name, is_set in flags.items() if is_set})
+        return {**found, **self.extra}
+
+    def config(self, choices: list[Any] | None = None) -> list[Any]:
+        """Give ComfyUI's `[type, options]`; a combo's type is the list itself (`choices`, else listed now)."""
+        listed = self.current_choices() if choices is None else choices
+        return [str(self.type) if listed is None else listed, self.options()]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """One output slot. is_list: the node returns a list here whose elements are passed on one by one."""
+
+    type: SocketType
+    name: str = ""
+    is_list: bool = False
+    tooltip: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionBlocker:
+    """A value that keeps every node it reaches from running; with a message, the first such node reports it."""
+
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ui:
+    """What an output node returns: `ui` for the client (each value a list), `result` for the sockets, if any."""
+
+    ui: Mapping[str, list[Any]]
+    result: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """A node that continues as a graph: API-format nodes (ids new in this run), and outputs as links or values."""
+
+    graph: Mapping[str, Any]
+    result: tuple[Any, ...] = ()
+    ui: Mapping[str, list[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeSpec:
+    """Everything the engine knows about a node class, from whatever convention it came.
+
+    call(**inputs): gives a tuple of outputs (the bare value when `single_output`), `Ui`, `Expansion` or
+        `ExecutionBlocker`; a coroutine function when `is_async`. With `instance` set, its first argument is the object
+        that `instance()` made for this node id, kept from run to run.
+    fingerprint(**constants): stands in the content key (a file's identity); linked inputs arrive as None. A NaN or an
+        exception means: never cached.
+    validate(**inputs): True, or what is wrong. Inputs it names are its own to check; links arrive as None; a parameter
+        `input_types` receives {input: type of its source}. May be async.
+    check_lazy(**inputs): names of lazy inputs needed now; those not yet computed are None. May be async.
+    hidden: parameter name -> PROMPT | DYNPROMPT | EXTRA_PNGINFO | UNIQUE_ID | other ComfyUI hidden words.
+    open_input(name): an InputSpec for a name that `inputs` does not list, or None; for classes that accept any name.
+    wants_context: name of the parameter that receives the Context, "" when there is none.
+    not_idempotent: nodes with different ids never share a result. cacheable: False runs every time.
+    """
+
+    class_type: str
+    call: Callable[..., Any]
+    inputs: tuple[InputSpec, ...] = ()
+    outputs: tuple[OutputSpec, ...] = ()
+    category: str = ""
+    description: str = ""
+    display_name: str | None = None
+    python_module: str = ""
+    output_node: bool = False
+    input_is_list: bool = False
+    is_async: bool = False
+    single_output: bool = False
+    version: int | str = 1
+    cacheable: bool = True
+    not_idempotent: bool = False
+    wants_context: str = ""
+    fingerprint: Callable[..., Any] | None = None
+    validate: Callable[..., Any] | None = None
+    check_lazy: Callable[..., Any] | None = None
+    instance: Callable[[], Any] | None = None
+    open_input: Callable[[str], InputSpec | None] | None = None
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, bool] = field(default_factory=dict)
+    """`deprecated`, `experimental`, `api_node`: shown to editors, no meaning here."""
+
+    by_name: Mapping[str, InputSpec] = field(init=False, repr=False)
+    validated_names: frozenset[str] | None = field(init=False, repr=False)
+    """Inputs that `validate` names; None when it takes them all."""
+    validate_types: bool = field(init=False, repr=False)
+    id_in_key: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "by_name", {spec.name: spec for spec in self.inputs})
+        names, takes_types = _validated_names(self.validate)
+        put(self, "validated_names", names)
+        put(self, "validate_types", takes_types)
+        put(self, "id_in_key", self.not_idempotent or "UNIQUE_ID" in self.hidden.values())
+
+    def input(self, name: str) -> InputSpec | None:
+        """Find a declared (or openly accepted) input; None when the class does not know the name."""
+        found = self.by_name.get(name)
+        return found if found is not None or self.open_input is None else self.open_input(name)
+
+
+def _validated_names(validate: Callable[..., Any] | None) -> tuple[frozenset[str] | None, bool]:
+    if validate is None:
+        return frozenset(), False
+    parameters = inspect.signature(validate).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return (None if takes_all else frozenset(parameters) - {"input_types"}), "input_types" in parameters
