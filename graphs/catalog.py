@@ -1,0 +1,107 @@
+"""What is installed: model files, styles, wildcards, presets. A plain value; the API makes a fresh one per rescan."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from graphs.names import find_file, find_folded
+from graphs.presets import NO_PRESET, Preset, load_presets
+from graphs.styles import StyleBook
+from graphs.wildcards import SHIPPED as SHIPPED_WILDCARDS
+from graphs.wildcards import Wildcards
+
+TINY = "tiny"
+TINY_CHECKPOINT = "focal-tiny-sdxl.safetensors"
+
+
+class Expansion(Protocol):
+    """A prompt-expansion model: the prompt followed by words it added. Same prompt and seed, same text."""
+
+    def __call__(self, prompt: str, seed: int) -> str: ...
+
+
+def _unknown_hash(folder: str, name: str) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Names are as listed by the model folders: relative paths with `/`, sub-folders kept.
+
+    default_preset: the preset that fills what requests leave open; "" chooses (`preset_in_force`).
+    hash_of: (folder such as "checkpoints", name) → first ten hex digits of the file's SHA-256, "" while unknown.
+    expansion: the model behind `Fooocus V2`; none is shipped.
+    """
+
+    checkpoints: Sequence[str] = ()
+    loras: Sequence[str] = ()
+    vaes: Sequence[str] = ()
+    embeddings: Sequence[str] = ()
+    styles: StyleBook = field(default_factory=StyleBook.load)
+    wildcards: Wildcards = field(default_factory=Wildcards)
+    presets: Mapping[str, Preset] = field(default_factory=load_presets)
+    default_preset: str = ""
+    hash_of: Callable[[str, str], str] = _unknown_hash
+    expansion: Expansion | None = None
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        checkpoints: Sequence[str],
+        loras: Sequence[str] = (),
+        vaes: Sequence[str] = (),
+        embeddings: Sequence[str] = (),
+        data_dir: Path | None = None,
+        default_preset: str = "",
+        hash_of: Callable[[str, str], str] = _unknown_hash,
+        expansion: Expansion | None = None,
+    ) -> "Catalog":
+        """Read styles, wildcards and presets, shipped ones and those below `data_dir`, into a catalog."""
+        mine = {name: data_dir / name for name in ("styles", "wildcards", "presets")} if data_dir else {}
+        wildcard_roots = [mine["wildcards"], SHIPPED_WILDCARDS] if mine else [SHIPPED_WILDCARDS]
+        return cls(
+            checkpoints=tuple(checkpoints),
+            loras=tuple(loras),
+            vaes=tuple(vaes),
+            embeddings=tuple(embeddings),
+            styles=StyleBook.load(mine.get("styles")),
+            wildcards=Wildcards(wildcard_roots),
+            presets=load_presets(mine.get("presets")),
+            default_preset=default_preset,
+            hash_of=hash_of,
+            expansion=expansion,
+        )
+
+    @property
+    def real_checkpoints(self) -> list[str]:
+        """Every checkpoint but the embedded tiny one."""
+        return [name for name in self.checkpoints if find_file(TINY_CHECKPOINT, [name]) is None]
+
+    @property
+    def preset_in_force(self) -> Preset:
+        """The default preset: the configured one, else `default`, or `tiny` when no other checkpoint is found."""
+        if self.default_preset and (chosen := self.preset(self.default_preset)):
+            return chosen
+        name = "default" if self.real_checkpoints or TINY not in self.presets else TINY
+        return self.presets.get(name, Preset())
+
+    def preset(self, name: str) -> Preset | None:
+        """A preset by name, whatever the case; `initial` is the preset in force. None when there is none."""
+        if name.strip().casefold() == NO_PRESET:
+            return self.preset_in_force
+        found = find_folded(name, self.presets)
+        return self.presets[found] if found else None
+
+    def preset_checkpoint(self, preset: Preset) -> str | None:
+        """The installed checkpoint of a preset: its own, else the first of its older names that is there."""
+        names = (preset.base_model, *preset.previous_default_models)
+        return next((found for name in names if (found := find_file(name, self.checkpoints))), None)
+
+    @property
+    def default_checkpoint(self) -> str | None:
+        """What an absent model falls back to: the preset's in force, else the first other file, else the tiny one."""
+        if found := self.preset_checkpoint(self.preset_in_force):
+            return found
+        return next(iter(self.real_checkpoints or self.checkpoints), None)

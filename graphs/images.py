@@ -1,0 +1,61 @@
+"""One image of a request: its seed and its words (Fooocus behaviour §2.5, §2.6, §3.1)."""
+
+from collections.abc import Sequence
+from random import Random
+
+from msgspec import Struct
+
+from graphs.catalog import Catalog
+from graphs.prompts import expand_arrays
+from graphs.resolve import Generation
+
+
+class ImageText(Struct, frozen=True, kw_only=True):
+    """The words of one image. `positive` and `negative` are encoded chunk by chunk; the first `*_top_k` are pooled.
+
+    prompt, negative_prompt: as recorded, lines joined, without styles. styles: random ones settled.
+    """
+
+    index: int
+    seed: int
+    prompt: str
+    negative_prompt: str
+    styles: Sequence[str]
+    expansion: str
+    positive: Sequence[str]
+    negative: Sequence[str]
+    positive_top_k: int
+    negative_top_k: int
+
+
+def image_text(generation: Generation, catalog: Catalog, index: int) -> ImageText:
+    """Settle the words of image `index`. Every draw comes from one generator seeded with the image's seed, in order:
+    wildcards of the main prompt, the main negative, extra lines, extra negatives, then random styles.
+    """
+    seed = generation.seed_of(index)
+    rng = Random(seed)
+
+    def fill(text: str) -> str:
+        return catalog.wildcards.apply(text, rng, index=index, in_order=generation.wildcards_in_order)
+
+    main = expand_arrays(fill(generation.prompt), index)
+    negative = fill(generation.negative)
+    extra = [fill(line) for line in generation.extra_prompts]
+    extra_negatives = [fill(line) for line in generation.extra_negatives]
+    styles = catalog.styles.pick(generation.styles, rng)
+    wrapped = catalog.styles.wrap(styles, main, negative, extra, extra_negatives)
+    expansion = ""
+    if generation.expansion and catalog.expansion is not None:
+        expansion = catalog.expansion(main, seed)
+    return ImageText(
+        index=index,
+        seed=seed,
+        prompt="\n".join([main, *extra]),
+        negative_prompt="\n".join([negative, *extra_negatives]),
+        styles=styles,
+        expansion=expansion,
+        positive=[*wrapped.positive, *([expansion] if expansion else [])],
+        negative=wrapped.negative,
+        positive_top_k=len(wrapped.positive),
+        negative_top_k=len(wrapped.negative),
+    )

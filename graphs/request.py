@@ -1,0 +1,164 @@
+"""What a caller can ask of text-to-image, in neutral words, whichever contract it came by.
+
+A field that is None was not given: it takes the preset's value (`graphs.resolve`). Everything else is a plain number,
+word or list; nothing here depends on which files are installed.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine.errors import FocalError
+
+MAX_SEED = 2**63 - 1
+
+SAMPLERS = (
+    "euler", "euler_ancestral", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpm_adaptive",
+    "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_3m_sde",
+    "dpmpp_3m_sde_gpu", "ddpm", "lcm", "tcd", "restart", "ddim", "uni_pc", "uni_pc_bh2",
+)  # fmt: skip
+SCHEDULERS = (
+    "normal", "karras", "exponential", "sgm_uniform", "simple", "ddim_uniform",
+    "lcm", "turbo", "align_your_steps", "tcd", "edm_playground_v2.5",
+)  # fmt: skip
+
+# Advanced settings of both contracts that act on image inputs, masks or the desktop UI only. Text-to-image accepts and
+# ignores them; docs/reference/text-to-image.md prints this table.
+NO_EFFECT_ON_TEXT_TO_IMAGE: dict[str, str] = {
+    "disable_intermediate_results": "results are reported when the job ends",
+    "generate_image_grid": "images are returned one by one",
+    "overwrite_vary_strength": "vary only",
+    "overwrite_upscale_strength": "upscale only",
+    "mixing_image_prompt_and_vary_upscale": "image prompts only",
+    "mixing_image_prompt_and_inpaint": "image prompts only",
+    "debugging_cn_preprocessor": "image prompts only",
+    "skipping_cn_preprocessor": "image prompts only",
+    "controlnet_softness": "image prompts only",
+    "canny_low_threshold": "image prompts only",
+    "canny_high_threshold": "image prompts only",
+    "debugging_inpaint_preprocessor": "inpaint only",
+    "inpaint_disable_initial_latent": "inpaint only",
+    "inpaint_engine": "inpaint only",
+    "inpaint_strength": "inpaint only",
+    "inpaint_respective_field": "inpaint only",
+    "inpaint_mask_upload_checkbox": "inpaint only",
+    "inpaint_advanced_masking_checkbox": "inpaint only",
+    "invert_mask_checkbox": "inpaint only",
+    "inpaint_erode_or_dilate": "inpaint only",
+    "debugging_dino": "masks only",
+    "debugging_enhance_masks_checkbox": "masks only",
+    "dino_erode_or_dilate": "masks only",
+}
+
+
+class Refused(FocalError):
+    """A request that cannot be carried out; `field` names the `GenerationRequest` field at fault."""
+
+    def __init__(self, field: str, message: str, hint: str = "") -> None:
+        super().__init__("request_refused", message, hint)
+        self.field = field
+
+
+# Smallest and largest value of the numbers of a request, as both contracts print them (API contract §2.1, §2.2).
+LIMITS: dict[str, tuple[float, float]] = {
+    "image_number": (1, 32),
+    "seed": (0, MAX_SEED),
+    "sharpness": (0, 30),
+    "guidance_scale": (1, 30),
+    "refiner_switch": (0, 1),
+    "clip_skip": (1, 12),
+    "adaptive_cfg": (1, 30),
+    "adm_scaler_positive": (0, 3),
+    "adm_scaler_negative": (0, 3),
+    "adm_scaler_end": (0, 1),
+    "overwrite_step": (-1, 10_000),
+    "overwrite_switch": (-1, 10_000),
+}
+
+
+class Lora(Struct, frozen=True):
+    """One LoRA slot. `name` is a file name as listed; "" and "None" are empty slots."""
+
+    name: str
+    weight: float = 1.0
+    enabled: bool = True
+
+    @property
+    def used(self) -> bool:
+        return self.enabled and self.name not in ("", "None")
+
+
+class FreeU(Struct, frozen=True):
+    """FreeU V2 factors: b1, b2 scale the backbone, s1, s2 the skip connections."""
+
+    b1: float = 1.01
+    b2: float = 1.02
+    s1: float = 0.99
+    s2: float = 0.95
+
+
+class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A request for pictures from text. None means "not given": the preset decides.
+
+    seed: 0..2**63 - 1, image i uses seed + i. None must be settled with `seeded` before compiling.
+    width, height: pixels, brought down to multiples of 8.
+    overwrite_*: values above 0 replace what performance mode and size say.
+    """
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    styles: Sequence[str] | None = None
+    performance: str | None = None
+    width: int | None = None
+    height: int | None = None
+    image_number: int | None = None
+    seed: int | None = None
+    preset: str | None = None
+
+    sharpness: float | None = None
+    guidance_scale: float | None = None
+    base_model: str | None = None
+    refiner_model: str | None = None
+    refiner_switch: float | None = None
+    loras: Sequence[Lora] | None = None
+    vae: str | None = None
+    clip_skip: int | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    adaptive_cfg: float | None = None
+
+    adm_scaler_positive: float = 1.5
+    adm_scaler_negative: float = 0.8
+    adm_scaler_end: float = 0.3
+    overwrite_step: int | None = None
+    overwrite_switch: float | None = None
+    overwrite_width: int = -1
+    overwrite_height: int = -1
+    refiner_swap_method: str = "joint"
+    freeu: FreeU | None = None
+    disable_seed_increment: bool = False
+    read_wildcards_in_order: bool = False
+    disable_preview: bool = False
+    black_out_nsfw: bool = False
+
+    save_extension: Literal["png", "jpg", "jpeg", "webp"] = "png"
+    save_name: str = ""
+    save_metadata: bool = True
+    metadata_scheme: Literal["fooocus", "a1111"] = "fooocus"
+    created_by: str = ""
+
+    def check_limits(self) -> None:
+        """Raise Refused for the first number outside `LIMITS`; NaN is outside."""
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise Refused(name, f"{name} is {value}.", f"It must lie between {low:g} and {high:g}.")
+
+    def seeded(self, draw: Callable[[], int] | None = None) -> "GenerationRequest":
+        """Settle the seed: a missing or out-of-range one (−1 included) becomes a random number of 0..2**63 − 1."""
+        if self.seed is not None and 0 <= self.seed <= MAX_SEED:
+            return self
+        return replace(self, seed=draw() if draw else random.SystemRandom().randint(0, MAX_SEED))

@@ -1,0 +1,198 @@
+"""From what was asked to what will be done: presets, performance modes, sizes, sampling (Fooocus behaviour §1).
+
+The result is complete; every choice that differs from the request is named in the warnings.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from graphs.catalog import Catalog
+from graphs.installed import check_refiner, given, installed_checkpoint, installed_loras, installed_vae
+from graphs.names import did_you_mean, find_folded
+from graphs.performance import PERFORMANCES, Performance, performance
+from graphs.presets import Preset
+from graphs.prompts import split_lines
+from graphs.request import MAX_SEED, SAMPLERS, SCHEDULERS, FreeU, GenerationRequest, Lora, Refused
+from graphs.sizes import check_size
+from graphs.styles import EXPANSION
+
+
+class Generation(Struct, frozen=True, kw_only=True):
+    """Everything that decides the pictures, with nothing left open. Files are names as the catalog lists them."""
+
+    prompt: str
+    extra_prompts: Sequence[str]
+    negative: str
+    extra_negatives: Sequence[str]
+    styles: Sequence[str]
+    expansion: bool
+    image_number: int
+    seed: int
+    seed_increment: bool
+    wildcards_in_order: bool
+
+    checkpoint: str
+    vae: str | None
+    loras: Sequence[Lora]
+    clip_skip: int
+    freeu: FreeU | None
+
+    performance: str
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    sharpness: float
+    adaptive_cfg: float
+    default_adaptive_cfg: float
+    adm_scaler: tuple[float, float, float]
+    sampler: str
+    scheduler: str
+    refiner_switch: float
+
+    save_extension: str
+    save_name: str
+    save_metadata: bool
+    metadata_scheme: str
+    created_by: str
+    preview: bool
+
+    def seed_of(self, index: int) -> int:
+        """The seed of image `index`: seeds follow each other and wrap after 2**63 − 1."""
+        return (self.seed + (index if self.seed_increment else 0)) % (MAX_SEED + 1)
+
+
+def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, list[str]]:
+    """Settle a request against a preset and what is installed. Returns the generation and warnings for the caller.
+
+    An unknown style, LoRA, sampler, model … is replaced or left out with a warning, as clients of Fooocus expect; what
+    cannot be done at all raises Refused.
+    """
+    request.check_limits()
+    seed = request.seed
+    if seed is None:
+        raise Refused("seed", "The request has no seed yet.", "Call request.seeded() before compiling it.")
+    warnings: list[str] = []
+    preset = _preset(request, catalog, warnings)
+    mode = _performance(request, preset, warnings)
+    if request.black_out_nsfw:
+        raise Refused("black_out_nsfw", "Focal has no safety checker yet.", "Send black_out_nsfw as false.")
+
+    styles, expansion = _styles(given(request.styles, preset.styles), catalog, warnings)
+    main, extra = split_lines(given(request.prompt, "") or preset.prompt)
+    negative, extra_negatives = split_lines(given(request.negative_prompt, preset.negative_prompt))
+    main, loras = installed_loras(request, preset, mode, main, catalog, warnings)
+    if not main:
+        expansion = False
+    if expansion and catalog.expansion is None:
+        warnings.append(f"{EXPANSION} was left out: no prompt-expansion model is installed.")
+        expansion = False
+
+    width, height = _size(request, preset)
+    check_refiner(request, preset, mode, catalog, warnings)
+    sampling = _sampling(request, preset, mode, warnings)
+    generation = Generation(
+        prompt=main,
+        extra_prompts=extra,
+        negative=negative,
+        extra_negatives=extra_negatives,
+        styles=styles,
+        expansion=expansion,
+        image_number=given(request.image_number, preset.image_number),
+        seed=seed,
+        seed_increment=not request.disable_seed_increment,
+        wildcards_in_order=request.read_wildcards_in_order,
+        checkpoint=installed_checkpoint(request, preset, catalog, warnings),
+        vae=installed_vae(request, preset, catalog, warnings),
+        loras=loras,
+        clip_skip=given(request.clip_skip, preset.clip_skip),
+        freeu=request.freeu,
+        width=width,
+        height=height,
+        **sampling,
+        save_extension=request.save_extension,
+        save_name=request.save_name,
+        save_metadata=request.save_metadata,
+        metadata_scheme=request.metadata_scheme,
+        created_by=request.created_by,
+        preview=not request.disable_preview,
+    )
+    return generation, warnings
+
+
+def _preset(request: GenerationRequest, catalog: Catalog, warnings: list[str]) -> Preset:
+    if request.preset is None:
+        return catalog.preset_in_force
+    found = catalog.preset(request.preset)
+    if found is None:
+        near = did_you_mean(request.preset, catalog.presets)
+        warnings.append(f"There is no preset {request.preset!r}; the default one is used.{near}")
+    return found or catalog.preset_in_force
+
+
+def _performance(request: GenerationRequest, preset: Preset, warnings: list[str]) -> Performance:
+    label = given(request.performance, preset.performance)
+    mode = performance(label)
+    if mode is None:
+        warnings.append(f"There is no performance mode {label!r}; Speed is used.{did_you_mean(label, PERFORMANCES)}")
+    return mode or PERFORMANCES["Speed"]
+
+
+def _styles(asked: Sequence[str], catalog: Catalog, warnings: list[str]) -> tuple[list[str], bool]:
+    """The known styles in the order given, and whether prompt expansion is among them."""
+    styles = []
+    for name in asked:
+        found = catalog.styles.find(name)
+        if found is None:
+            near = did_you_mean(name, catalog.styles.names)
+            warnings.append(f"There is no style {name!r}; it was left out.{near}")
+        else:
+            styles.append(found)
+    return [name for name in styles if name != EXPANSION], EXPANSION in styles
+
+
+def _size(request: GenerationRequest, preset: Preset) -> tuple[int, int]:
+    width, height = preset.size
+    width = request.overwrite_width if request.overwrite_width > 0 else given(request.width, width)
+    height = request.overwrite_height if request.overwrite_height > 0 else given(request.height, height)
+    return check_size(width, height)
+
+
+def _sampling(request: GenerationRequest, preset: Preset, mode: Performance, warnings: list[str]) -> dict:
+    """The numbers of the denoise loop; a distilled mode forces its own."""
+    overwrite = given(request.overwrite_step, preset.overwrite_step)
+    steps = overwrite if overwrite > 0 else mode.steps
+    common = {"performance": mode.label, "steps": steps, "default_adaptive_cfg": float(preset.adaptive_cfg)}
+    if mode.distilled:
+        return common | {
+            "sampler": mode.distilled.sampler,
+            "scheduler": mode.distilled.scheduler,
+            "sharpness": 0.0,
+            "guidance_scale": 1.0,
+            "adaptive_cfg": 1.0,
+            "adm_scaler": (1.0, 1.0, 0.0),
+            "refiner_switch": 1.0,
+        }
+    return common | {
+        "sampler": _listed("sampler", request.sampler, preset.sampler, SAMPLERS, warnings),
+        "scheduler": _listed("scheduler", request.scheduler, preset.scheduler, SCHEDULERS, warnings),
+        "sharpness": float(given(request.sharpness, preset.sharpness)),
+        "guidance_scale": float(given(request.guidance_scale, preset.guidance_scale)),
+        "adaptive_cfg": float(given(request.adaptive_cfg, preset.adaptive_cfg)),
+        "adm_scaler": tuple(
+            float(number)
+            for number in (request.adm_scaler_positive, request.adm_scaler_negative, request.adm_scaler_end)
+        ),
+        "refiner_switch": float(given(request.refiner_switch, preset.refiner_switch)),
+    }
+
+
+def _listed(kind: str, asked: str | None, default: str, names: Sequence[str], warnings: list[str]) -> str:
+    """A sampler or scheduler by name; the documented word `default_sampler` means the default."""
+    if asked is None or asked in ("", f"default_{kind}"):
+        return default
+    found = find_folded(asked, names)
+    if found is None:
+        warnings.append(f"There is no {kind} {asked!r}; {default!r} is used.{did_you_mean(asked, names)}")
+    return found or default
