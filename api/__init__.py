@@ -1,0 +1,1 @@
+"""The doors of Focal: HTTP contracts and the command line. Nothing here imports torch."""

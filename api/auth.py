@@ -1,0 +1,36 @@
+"""The X-API-KEY rule, as middleware in front of every route."""
+
+import hmac
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+# Results must load in a browser's <img>, health checks and documentation need no key.
+OPEN_PATHS = frozenset({"", "/ping", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"})
+OPEN_PREFIXES = ("/files/", "/outputs/", "/inputs/")
+
+
+class RequireKey:
+    """Answer 403 `{"detail": "Forbidden"}` unless the request carries the key (X-API-KEY, or as a Bearer token)."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self.app = app
+        self.key = key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or self._open(scope) or self._carries_key(Headers(scope=scope)):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await JSONResponse({"detail": "Forbidden"}, 403)(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": "Forbidden"})
+
+    def _open(self, scope: Scope) -> bool:
+        path: str = scope["path"]
+        return scope.get("method") == "OPTIONS" or path.rstrip("/") in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
+
+    def _carries_key(self, headers: Headers) -> bool:
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        given = (headers.get("x-api-key", ""), bearer)
+        return any([hmac.compare_digest(value.encode("utf-8", "surrogateescape"), self.key) for value in given])

@@ -1,0 +1,1 @@
+"""One package per wire contract: schemas, translation in, reply out; nothing else."""

@@ -1,0 +1,1 @@
+"""Contract C: graphs in ComfyUI's API format (`/prompt`, `/history`, `/view`, `/ws`)."""

@@ -1,0 +1,93 @@
+"""How a generation route answers: sync list, async job or one binary picture, and what stands there when it fails."""
+
+from typing import Any, Literal
+
+import msgspec
+from anyio import to_thread
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from api.contracts.fooocus_api import replies
+from api.contracts.fooocus_api.replies import GeneratedImage
+from api.images import MEDIA_TYPES, accepted_type, convert
+from api.services import Services
+from engine.jobs.job import Job
+
+STRICT_STATUS = {"QUEUE_IS_FULL": 409, "USER_CANCEL": 400, "ERROR": 500}
+
+
+class Mode(Struct, frozen=True):
+    """What kind of answer a request wants. media_type: of the binary picture."""
+
+    kind: Literal["sync", "async", "binary"]
+    media_type: str = ""
+    base64_raw: bool | None = None
+
+
+def mode_of(request: Request, *, async_process: bool) -> Mode:
+    """Read the mode; who asks for a job id gets one, whatever Accept says. Kept on the request for a full queue."""
+    accept = request.query_params.get("accept") or request.headers.get("accept", "")
+    wanted = accepted_type(accept)
+    asked = request.query_params.get("base64", "").lower()
+    raw = {"raw": True, "data": False, "prefix": False}.get(asked)
+    if async_process:
+        mode = Mode("async", base64_raw=raw)
+    elif wanted is not None:
+        mode = Mode("binary", wanted, raw)
+    else:
+        mode = Mode("sync", base64_raw=raw)
+    request.state.mode = mode
+    return mode
+
+
+def json(value: Any, status: int = 200) -> Response:
+    """A JSON answer of structs, keys in the order of their fields."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+async def answer(served: Services, job: Job, mode: Mode) -> Response:
+    """Answer a submitted job: at once, or when it has ended."""
+    if mode.kind == "async":
+        return json(replies.waiting(job))
+    ended = await served.jobs.wait(job.id)
+    images = await to_thread.run_sync(replies.images, ended, served.settings)
+    if mode.kind == "binary":
+        return await _binary(served, ended, images, mode)
+    return json(images, _status(images, served))
+
+
+async def _binary(served: Services, job: Job, images: list[GeneratedImage], mode: Mode) -> Response:
+    if not images or images[0].finish_reason != "SUCCESS":
+        reason = images[0].finish_reason if images else "ERROR"
+        return PlainTextResponse(reason, STRICT_STATUS[reason])
+    return Response(await to_thread.run_sync(first_picture, served, job, mode.media_type), media_type=mode.media_type)
+
+
+def first_picture(served: Services, job: Job, media_type: str) -> bytes:
+    """The first picture of a job, its stored bytes when the type is the same."""
+    path = replies.path_of(job.files()[0], served.settings)
+    data = path.read_bytes()
+    return data if MEDIA_TYPES[path.suffix.lstrip(".")] == media_type else convert(data, media_type)
+
+
+def queue_full(mode: Mode, served: Services) -> Response:
+    """The three forms of a refusal: clients rely on status 200 in the JSON modes."""
+    if mode.kind == "binary":
+        return PlainTextResponse("QUEUE_IS_FULL", 409)
+    body: Any = replies.QUEUE_FULL_JOB if mode.kind == "async" else replies.QUEUE_FULL
+    return json(body, _status(replies.QUEUE_FULL, served))
+
+
+def with_warnings(response: Response, warnings: list[str]) -> Response:
+    """Say in X-Warning what was left out or replaced."""
+    if warnings:
+        text = "; ".join(warnings).encode("ascii", "replace").decode()
+        response.headers["X-Warning"] = "".join(c if c.isprintable() else " " for c in text)[:4000]
+    return response
+
+
+def _status(images: list[GeneratedImage], served: Services) -> int:
+    if not served.settings.strict_status or not images:
+        return 200
+    return STRICT_STATUS.get(images[-1].finish_reason, 200)

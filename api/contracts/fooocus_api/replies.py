@@ -1,0 +1,187 @@
+"""Jobs in Fooocus-API's shapes: results, progress, history, the webhook's body. Key order is part of the contract."""
+
+import base64
+import time
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from api.progress_board import Shown
+from api.settings import Settings
+from engine.jobs.job import Job, JobState, OutputFile
+
+CONTRACT = "fooocus_api"
+FinishReason = Literal["SUCCESS", "QUEUE_IS_FULL", "USER_CANCEL", "ERROR"]
+
+
+class GeneratedImage(Struct):
+    """One picture, or one reason why there is none; every key is always there."""
+
+    base64: str | None
+    url: str | None
+    seed: str
+    finish_reason: FinishReason
+
+
+class AsyncJob(Struct):
+    """A job as query-job and async_process answer it."""
+
+    job_id: str
+    job_type: str
+    job_stage: Literal["WAITING", "RUNNING", "SUCCESS", "ERROR"]
+    job_progress: int
+    job_status: str | None
+    job_step_preview: str | None
+    job_result: list[GeneratedImage] | None
+
+
+class HistoryEntry(Struct):
+    """A job as job-history lists it; times in Unix milliseconds, 0 until they happen."""
+
+    job_id: str
+    in_queue_mills: int
+    start_mills: int
+    finish_mills: int
+    is_finished: bool
+
+
+class PlannedImage(Struct):
+    """Which node saves picture i, and the seed it is drawn from."""
+
+    node: str
+    seed: str
+
+
+class Record(Struct):
+    """What the contract wants to find again in the job's `request`."""
+
+    params: dict[str, Any]
+    images: list[PlannedImage]
+    require_base64: bool = False
+    base64_raw: bool = False
+
+
+QUEUE_FULL = [GeneratedImage(None, None, "", "QUEUE_IS_FULL")]
+QUEUE_FULL_JOB = AsyncJob("", "Text to Image", "ERROR", 0, None, None, QUEUE_FULL)
+NOT_FOUND_JOB = AsyncJob("", "Not Found", "ERROR", 0, "Job not found", None, None)
+
+
+def record_of(job: Job) -> Record:
+    """The contract's own record of a job; a job of another door has one image per output file."""
+    if job.contract == CONTRACT:
+        return msgspec.convert(job.request, Record)
+    return Record(params={}, images=[PlannedImage(node, "") for node in job.result if _file(job, node)])
+
+
+def url_of(file: OutputFile, settings: Settings) -> str:
+    """The absolute address of a result."""
+    folder = f"{quote(file.subfolder.replace(chr(92), '/'))}/" if file.subfolder else ""
+    return f"{settings.public_url}/files/{folder}{quote(file.filename)}"
+
+
+def path_of(file: OutputFile, settings: Settings) -> Path:
+    """Where a result lies on disk."""
+    return settings.data / "outputs" / file.subfolder / file.filename
+
+
+def images(job: Job, settings: Settings, *, with_base64: bool = True) -> list[GeneratedImage]:
+    """The pictures made so far; a job that did not succeed ends with one item that says why. Reads files for base64."""
+    record = record_of(job)
+    made: list[GeneratedImage] = []
+    for planned in record.images:
+        file = _file(job, planned.node)
+        if file is None:
+            break
+        text = base64_text(file, settings, raw=record.base64_raw) if record.require_base64 and with_base64 else None
+        made.append(GeneratedImage(text, url_of(file, settings), planned.seed, "SUCCESS"))
+    reason = _end_reason(job)
+    if reason is not None:
+        cut = record.images[len(made)].seed if len(made) < len(record.images) else ""
+        made.append(GeneratedImage(None, None, cut, reason))
+    return made
+
+
+def base64_text(file: OutputFile, settings: Settings, *, raw: bool) -> str | None:
+    """The stored bytes as base64, behind a data: prefix unless raw; None when the file is gone."""
+    path = path_of(file, settings)
+    if not path.is_file():
+        return None
+    text = base64.b64encode(path.read_bytes()).decode()
+    return text if raw else f"data:image/{path.suffix.lstrip('.')};base64,{text}"
+
+
+def async_job(job: Job, progress: Shown, settings: Settings, *, preview: bool = False) -> AsyncJob:
+    """A job's stage, progress and result. Reads files when base64 was asked for at submission."""
+    shown = base64.b64encode(progress.preview).decode() if preview and progress.preview else None
+    match job.state:
+        case JobState.QUEUED:
+            return AsyncJob(job.id, job.kind, "WAITING", 0, None, None, None)
+        case JobState.RUNNING:
+            return AsyncJob(job.id, job.kind, "RUNNING", progress.percent, progress.text, shown, None)
+        case JobState.SUCCEEDED:
+            return AsyncJob(job.id, job.kind, "SUCCESS", 100, "Finished", shown, images(job, settings))
+        case JobState.CANCELLED:
+            made = images(job, settings)
+            if len(made) > 1:
+                return AsyncJob(job.id, job.kind, "SUCCESS", 100, "User cancelled", shown, made)
+            return AsyncJob(job.id, job.kind, "ERROR", progress.percent, "User cancelled", shown, made)
+        case JobState.FAILED:
+            text = f"Error: {job.error.message}" if job.error else "Error"
+            return AsyncJob(job.id, job.kind, "ERROR", progress.percent, text, shown, None)
+
+
+def waiting(job: Job) -> AsyncJob:
+    """The answer to async_process, whatever the job has reached in the meantime."""
+    return AsyncJob(job.id, job.kind, "WAITING", 0, None, None, None)
+
+
+def history_entry(job: Job) -> HistoryEntry:
+    return HistoryEntry(job.id, job.created_ms, job.started_ms, job.finished_ms, job.is_final)
+
+
+def persistent_entry(job: Job, settings: Settings) -> dict[str, Any]:
+    """A finished job in the form of --persistent: what was asked, and what came of it."""
+    made = images(job, settings, with_base64=False)
+    finished = time.localtime(job.finished_ms / 1000)
+    return {
+        "params": record_of(job).params,
+        "task_info": {
+            "task_id": job.id,
+            "task_type": job.kind,
+            "task_in_queue_mills": job.created_ms,
+            "task_start_mills": job.started_ms,
+            "task_finish_mills": job.finished_ms,
+            "result_url": ",".join(image.url for image in made if image.url),
+            "finish_reason": made[-1].finish_reason if made else "SUCCESS",
+            "date_time": time.strftime("%Y-%m-%d %H:%M:%S", finished),
+        },
+    }
+
+
+def webhook_body(job: Job, settings: Settings) -> dict[str, Any]:
+    """What the webhook is sent at the end: the contract's two keys first, then more. [] stands for no picture."""
+    made = [image for image in images(job, settings) if image.finish_reason == "SUCCESS"]
+    result = [{"url": image.url, "seed": image.seed, "finish_reason": image.finish_reason} for image in made]
+    for item, image in zip(result, made, strict=True):
+        if image.base64 is not None:
+            item["base64"] = image.base64
+    stage = "SUCCESS" if job.state is JobState.SUCCEEDED else "ERROR"
+    body: dict[str, Any] = {"job_id": job.id, "job_result": result, "job_stage": stage}
+    if job.error is not None:
+        body["error"] = job.error.message
+    return body
+
+
+def _file(job: Job, node: str) -> OutputFile | None:
+    pictures = job.result.get(node, {}).get("images") or []
+    if not pictures:
+        return None
+    first = pictures[0]
+    return OutputFile(first["filename"], first.get("subfolder", ""), first.get("type", "output"))
+
+
+def _end_reason(job: Job) -> FinishReason | None:
+    return {JobState.FAILED: "ERROR", JobState.CANCELLED: "USER_CANCEL"}.get(job.state)  # type: ignore[return-value]

@@ -1,0 +1,116 @@
+"""The routes of Fooocus-API that make pictures from text, and those that look after jobs."""
+
+import random
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+
+from api import body as bodies
+from api.contracts.fooocus_api import answers, replies, schemas
+from api.contracts.fooocus_api.submit import submit_text_to_image
+from api.decode import decode
+from api.errors import NotFound
+from api.routing import both
+from api.services import services
+from engine.jobs.job import FINAL_STATES, JobState
+
+TEXT_BODY_LIMIT = 8 * 2**20  # bytes; a text request carries no pictures
+
+
+async def text_to_image(request: Request) -> Response:
+    """POST /v1/generation/text-to-image → pictures, one binary picture, or a job (async_process)."""
+    body = decode(schemas.TextToImage, await bodies.read_json(request, TEXT_BODY_LIMIT))
+    mode = answers.mode_of(request, async_process=body.async_process)
+    job, warnings = await submit_text_to_image(services(request), body, mode)
+    return answers.with_warnings(await answers.answer(services(request), job, mode), warnings)
+
+
+async def query_job(request: Request) -> Response:
+    """GET /v1/generation/query-job → stage, progress, step preview and result of one job."""
+    query = decode(schemas.QueryJob, await parameters(request), ("query",))
+    served = services(request)
+    job = await served.jobs.get(query.job_id)
+    if job is None:
+        return answers.json(replies.NOT_FOUND_JOB, 404)
+    preview = query.require_step_preview or query.require_step_preivew
+    progress = served.progress.of(job)
+    return answers.json(await to_thread.run_sync(lambda: replies.async_job(job, progress, served.settings, preview=preview)))
+
+
+async def parameters(request: Request) -> dict[str, object]:
+    """The query string, or for a POST the members of its JSON body beside it."""
+    if request.method == "POST" and (raw := await bodies.read(request, TEXT_BODY_LIMIT)):
+        sent = bodies.parse(raw)
+        return {**(sent if isinstance(sent, dict) else {}), **request.query_params}
+    return dict(request.query_params)
+
+
+async def job_queue(request: Request) -> Response:
+    """GET /v1/generation/job-queue → how many jobs wait or run, how many are finished, the last one's id."""
+    served = services(request)
+    return JSONResponse(await answers.queue_summary(served))
+
+
+async def job_history(request: Request) -> Response:
+    """GET /v1/generation/job-history → what waits and what is finished; `delete=true` removes one job and its files."""
+    query = decode(schemas.JobHistory, dict(request.query_params), ("query",))
+    served = services(request)
+    if query.delete and query.job_id:
+        return JSONResponse({"message": await answers.delete_job(served, query.job_id)})
+    return JSONResponse(await answers.history(served, query))
+
+
+async def stop(request: Request) -> Response:
+    """POST /v1/generation/stop → the job that runs, if any, ends within one sampler step."""
+    await services(request).jobs.stop_current()
+    return JSONResponse({"msg": "success"})
+
+
+async def job_graph(request: Request) -> Response:
+    """GET /v1/engines/jobs/{id}/graph → the graph a job was compiled to; POST /prompt takes it as it is."""
+    job = await services(request).jobs.get(request.path_params["id"])
+    if job is None:
+        raise NotFound(f"There is no job {request.path_params['id']}.", "GET /v1/generation/job-history lists them.")
+    return JSONResponse(job.graph)
+
+
+async def all_models(request: Request) -> Response:
+    """GET /v1/engines/all-models → checkpoint and LoRA names, after a fresh look at the folders."""
+    catalog = await services(request).library.refresh()
+    return JSONResponse({"model_filenames": list(catalog.checkpoints), "lora_filenames": list(catalog.loras)})
+
+
+async def styles(request: Request) -> Response:
+    """GET /v1/engines/styles → every style name that a request may select."""
+    return JSONResponse(services(request).library.catalog.styles.names)
+
+
+async def clean_vram(request: Request) -> Response:
+    """GET /v1/engines/clean_vram → the worker lets go of its models."""
+    await services(request).worker.call("free", unload_models=True, free_memory=False)
+    return JSONResponse({"message": "ok"})
+
+
+async def ping(request: Request) -> Response:
+    """GET /ping → "pong" as soon as the server listens, whether or not the worker is ready."""
+    return JSONResponse("pong")
+
+
+def routes() -> list[BaseRoute]:
+    """Contract A, each path with and without a trailing slash."""
+    return [
+        *both("/v1/generation/text-to-image", text_to_image, "POST"),
+        *both("/v1/generation/query-job", query_job, "GET", "POST"),
+        *both("/v1/generation/job-queue", job_queue),
+        *both("/v1/engines/job-queue", job_queue),
+        *both("/v1/generation/job-history", job_history),
+        *both("/v1/generation/stop", stop, "POST"),
+        *both("/v1/engines/jobs/{id}/graph", job_graph),
+        *both("/v1/engines/all-models", all_models),
+        *both("/v1/engines/refresh-models", all_models, "POST"),
+        *both("/v1/engines/styles", styles),
+        *both("/v1/engines/clean_vram", clean_vram),
+        *both("/ping", ping),
+    ]

@@ -1,0 +1,72 @@
+"""From a decoded body to a stored job."""
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+from anyio import to_thread
+
+from api.contracts.fooocus_api.answers import Mode
+from api.contracts.fooocus_api.replies import CONTRACT, PlannedImage, Record
+from api.contracts.fooocus_api.schemas import TextToImage
+from api.contracts.fooocus_api.translate import refused_field, to_generation, without_effect
+from api.services import Services
+from engine.jobs.job import Job, NewJob
+from graphs.request import GenerationRequest, Refused
+from graphs.text_to_image import Compiled
+from graphs.text_to_image import text_to_image as compile_graph
+
+log = logging.getLogger(__name__)
+
+TEXT_TO_IMAGE = "Text to Image"
+
+
+async def submit_text_to_image(served: Services, body: TextToImage, mode: Mode) -> tuple[Job, list[str]]:
+    """Compile and queue a request; the job is stored when this returns.
+
+    Returns the job and what was left out or replaced. Raises InvalidRequest for what cannot be done, QueueFull.
+    """
+    request = to_generation(body, served.settings, one_image=mode.kind == "binary")
+    compiled = await to_thread.run_sync(_compile, served, request, body)
+    warnings = [*without_effect(body.advanced_params), *compiled.warnings]
+    raw = served.settings.base64_raw if mode.base64_raw is None else mode.base64_raw
+    record = Record(
+        params=history_params(body, request),
+        images=[PlannedImage(image.node_id, str(image.seed)) for image in compiled.images],
+        require_base64=body.require_base64,
+        base64_raw=raw,
+    )
+    job = await served.jobs.submit(
+        NewJob(
+            kind=TEXT_TO_IMAGE,
+            contract=CONTRACT,
+            graph=compiled.graph.to_json(),
+            outputs=tuple(compiled.outputs),
+            request=msgspec.to_builtins(record),
+            extra={"previews": compiled.preview},
+            webhook_url=body.webhook_url or served.settings.webhook_url or None,
+            warnings=tuple(warnings),
+        )
+    )
+    _report(job, warnings)
+    return job, warnings
+
+
+def history_params(body: TextToImage, request: GenerationRequest) -> dict[str, object]:
+    """The request in the words of the persistent history: what was given, the settled seed, the contract's nulls."""
+    given = {name: value for name, value in msgspec.to_builtins(body).items() if name not in ("save_meta", "webhook_url")}
+    given["loras"] = [[lora.enabled, lora.name, lora.weight] for lora in request.loras or ()]
+    given["image_seed"] = str(request.seed)
+    return given | {"input_image": None, "input_mask": None, "image_prompts": [], "async_process": None, "webhook_url": None}
+
+
+def _compile(served: Services, request: GenerationRequest, body: TextToImage) -> Compiled:
+    try:
+        return compile_graph(request, served.library.catalog)
+    except Refused as refused:
+        raise refused_field(refused, body) from refused
+
+
+def _report(job: Job, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        log.warning("job %s: %s", job.id, warning)

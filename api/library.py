@@ -1,0 +1,78 @@
+"""What is installed, as the doors see it: model names, styles, wildcards, presets; refreshed on demand."""
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from pathlib import Path
+
+from anyio import to_thread
+
+from api.settings import Settings
+from engine.errors import FocalError
+from graphs.catalog import Catalog
+from models.errors import ModelError
+from models.folders import ModelFolders, read_extra_paths
+
+log = logging.getLogger(__name__)
+
+HASH_PATIENCE_S = 2.0  # a checkpoint of many gigabytes is hashed behind the first request's back
+
+
+class BadFolders(FocalError):
+    """The extra model folders cannot be read."""
+
+
+class Library:
+    """The model folders and the catalog read from them. `catalog` is a value; `refresh` replaces it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._hashes: dict[tuple[str, str, int], Future[str]] = {}
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="model-hashes")
+        try:
+            extra = read_extra_paths(settings.extra_model_paths) if settings.extra_model_paths else None
+        except ModelError as error:
+            raise BadFolders(error.code, error.message, error.hint) from error
+        self.folders = ModelFolders([settings.models_dir], extra=extra, cache_dir=settings.data)
+        self.catalog = self._read()
+
+    async def refresh(self) -> Catalog:
+        """Look at the folders again."""
+        self.catalog = await to_thread.run_sync(self._read)
+        return self.catalog
+
+    def roots(self) -> list[Path]:
+        """Folders that hold checkpoints, in the order in which they are searched."""
+        return list(self.folders.folders("checkpoints"))
+
+    def close(self) -> None:
+        self._hasher.shutdown(wait=False, cancel_futures=True)
+
+    def hash_of(self, kind: str, name: str) -> str:
+        """The first ten hex digits of a file's SHA-256; "" while a large file is still being read. May block."""
+        try:
+            path = self.folders.path(kind, name)
+            key = (kind, name, path.stat().st_mtime_ns)
+        except (ModelError, OSError) as error:
+            log.warning("no hash of %s: %s", name, error)
+            return ""
+        if key not in self._hashes:
+            self._hashes[key] = self._hasher.submit(self.folders.short_hash, kind, name)
+        try:
+            return self._hashes[key].result(HASH_PATIENCE_S)
+        except NotYet:
+            log.info("the hash of %s is being computed; this picture's metadata goes without it", name)
+        except (ModelError, OSError) as error:
+            log.warning("no hash of %s: %s", name, error)
+        return ""
+
+    def _read(self) -> Catalog:
+        return Catalog.build(
+            checkpoints=self.folders.list("checkpoints"),
+            loras=self.folders.list("loras"),
+            vaes=self.folders.list("vae"),
+            embeddings=self.folders.list("embeddings"),
+            data_dir=self._settings.data,
+            default_preset=self._settings.preset,
+            hash_of=self.hash_of,
+        )
