@@ -1,0 +1,1 @@
+"""Weights and mathematics: files become modules, modules become pictures."""

@@ -1,0 +1,365 @@
+"""The SDXL UNet, in the names of the published single files (`input_blocks.1.0.in_layers.0.weight` …), for inference.
+
+Activations are (B, C, H, W) in channels_last memory, so that tokens (B, H·W, C) of the transformers are views of them.
+Architecture: Podell et al. 2023, "SDXL", https://arxiv.org/abs/2307.01952.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.freeu import FreeU
+
+HEAD_WIDTH = 64  # of every SDXL attention; heads = channels / 64
+GROUPS = 32
+
+
+@dataclass(frozen=True)
+class BlockSize:
+    """One entry of `input_blocks`, `middle_block` or `output_blocks`."""
+
+    channels_in: int
+    channels_out: int
+    depth: int = 0  # transformer blocks; 0 = no attention
+    resample: bool = False  # input: this block only halves; output: it doubles at its end
+
+
+@dataclass(frozen=True)
+class UNetSizes:
+    """Everything that differs between UNets of this family, as read from a file's tensors (`formats/detect.py`)."""
+
+    in_channels: int
+    out_channels: int
+    model_channels: int
+    embed_channels: int
+    context_dim: int
+    adm_channels: int  # width of y: pooled text + 6 embedded size numbers
+    inputs: tuple[BlockSize, ...]  # after the stem
+    middle: BlockSize
+    outputs: tuple[BlockSize, ...]
+
+
+@dataclass(frozen=True)
+class Injections:
+    """What other networks add to one UNet call. Every tensor has the batch of x, or 1.
+
+    stem: added to the first convolution's output (and so to the first skip). skips: one per input block, the stem
+    included, added to the skip connections. middle: added after the middle block.
+    """
+
+    stem: Tensor | None = None
+    skips: tuple[Tensor | None, ...] = ()
+    middle: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class PreparedContext:
+    """Keys and values (B, heads, T, 64) of every cross-attention, in the modules' order: constant over a run."""
+
+    keys_values: tuple[tuple[Tensor, Tensor], ...]
+
+
+class UNet(nn.Module):
+    """`unet(x, timesteps, context, y)` predicts noise (or v)."""
+
+    def __init__(self, sizes: UNetSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        width, embed = sizes.model_channels, sizes.embed_channels
+        self.time_embed = nn.Sequential(nn.Linear(width, embed), nn.SiLU(), nn.Linear(embed, embed))
+        self.label_emb = nn.Sequential(
+            nn.Sequential(nn.Linear(sizes.adm_channels, embed), nn.SiLU(), nn.Linear(embed, embed))
+        )
+        stem = nn.ModuleList([nn.Conv2d(sizes.in_channels, width, 3, padding=1)])
+        self.input_blocks = nn.ModuleList([stem, *(_input_block(size, sizes) for size in sizes.inputs)])
+        self.middle_block = nn.ModuleList(_stages(sizes.middle, sizes))
+        if sizes.middle.depth:
+            self.middle_block.append(ResBlock(sizes.middle.channels_out, sizes.middle.channels_out, embed))
+        self.output_blocks = nn.ModuleList(_output_block(size, sizes) for size in sizes.outputs)
+        self.out = nn.Sequential(
+            nn.GroupNorm(GROUPS, width), nn.SiLU(), nn.Conv2d(width, sizes.out_channels, 3, padding=1)
+        )
+        self._residuals = [m for m in self.modules() if isinstance(m, ResBlock)]
+        self._crosses = [m.attn2 for m in self.modules() if isinstance(m, TransformerBlock)]
+        self._number_blocks()
+        self.emb_weight: Tensor
+        self.emb_bias: Tensor
+        self.context_weight: Tensor
+
+    def side_by_side(self) -> dict[str, list[str]]:
+        """Stack the time projections, and the cross-attentions' keys and values: one product per step or prompt."""
+        names = {id(module): name for name, module in self.named_modules()}
+        residuals = [names[id(m)] for m in self._residuals]
+        crosses = [names[id(m)] for m in self._crosses]
+        return {
+            "emb_weight": [f"{name}.emb_layers.1.weight" for name in residuals],
+            "emb_bias": [f"{name}.emb_layers.1.bias" for name in residuals],
+            "context_weight": [f"{name}.{leaf}.weight" for name in crosses for leaf in ("to_k", "to_v")],
+        }
+
+    def prepare(self, context: Tensor) -> PreparedContext:
+        """Compute the keys and values of all cross-attentions for a context (B, T, C) once, for all steps of a run."""
+        widths = [width for cross in self._crosses for width in (cross.width, cross.width)]
+        both = F.linear(context.to(self.context_weight.dtype), self.context_weight).split(widths, dim=-1)
+        heads = [_heads(part).contiguous() for part in both]
+        return PreparedContext(tuple(zip(heads[::2], heads[1::2], strict=True)))
+
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor | PreparedContext,
+        y: Tensor,
+        injections: Injections | None = None,
+        freeu: FreeU | None = None,
+    ) -> Tensor:
+        """Predict for x (B, 4, h, w) at timesteps (B,), 0..999, fractions allowed; context (B, T, C), y (B,
+        adm_channels).
+
+        Returns (B, 4, h, w) in x's dtype.
+        """
+        dtype = self.emb_weight.dtype
+        prepared = context if isinstance(context, PreparedContext) else self.prepare(context)
+        emb = self._embed(timesteps, y)
+        h = x.to(dtype, memory_format=torch.channels_last)
+        h, skips = self._descend(h, emb, prepared, injections)
+        for stage in self.middle_block:
+            h = _run(stage, h, emb, prepared)
+        if injections is not None and injections.middle is not None:
+            h = h + injections.middle
+        h = self._ascend(h, skips, emb, prepared, freeu)
+        norm, _, conv = self.out
+        return conv(F.silu(norm(h), inplace=True)).to(x.dtype)
+
+    def _embed(self, timesteps: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        """Return each residual block's share of the time and size embedding, (B, C, 1, 1)."""
+        dtype = self.emb_weight.dtype
+        time = self.time_embed(timestep_embedding(timesteps, self.sizes.model_channels).to(dtype))
+        emb = time + self.label_emb(y.to(dtype))
+        parts = F.linear(F.silu(emb), self.emb_weight, self.emb_bias)[:, :, None, None]
+        return parts.split([block.channels_out for block in self._residuals], dim=1)
+
+    def _descend(
+        self, h: Tensor, emb: tuple[Tensor, ...], prepared: PreparedContext, injections: Injections | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        skips: list[Tensor] = []
+        for index, block in enumerate(self.input_blocks):
+            for stage in block:  # pyright: ignore[reportGeneralTypeIssues] (ModuleList of ModuleLists)
+                h = _run(stage, h, emb, prepared)
+            if index == 0 and injections is not None and injections.stem is not None:
+                h = h + injections.stem
+            skips.append(h)
+        if injections is not None and injections.skips:
+            skips = [s if extra is None else s + extra for s, extra in zip(skips, injections.skips, strict=True)]
+        return h, skips
+
+    def _ascend(
+        self, h: Tensor, skips: list[Tensor], emb: tuple[Tensor, ...], prepared: PreparedContext, freeu: FreeU | None
+    ) -> Tensor:
+        for block in self.output_blocks:
+            skip = skips.pop()
+            if freeu is not None:
+                h, skip = freeu.apply(h, skip, self.sizes.model_channels)
+            h = torch.cat((h, skip), dim=1)
+            for stage in block:  # pyright: ignore[reportGeneralTypeIssues]
+                h = _run(stage, h, emb, prepared)
+        return h
+
+    def _number_blocks(self) -> None:
+        for index, block in enumerate(self._residuals):
+            block.index = index
+        for index, cross in enumerate(self._crosses):
+            cross.index = index
+
+
+def _run(stage: nn.Module, h: Tensor, emb: tuple[Tensor, ...], prepared: PreparedContext) -> Tensor:
+    if isinstance(stage, ResBlock):
+        return stage(h, emb[stage.index])
+    if isinstance(stage, SpatialTransformer):
+        return stage(h, prepared)
+    return stage(h)
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with the time embedding added between them."""
+
+    def __init__(self, channels_in: int, channels_out: int, embed: int) -> None:
+        super().__init__()
+        self.index = 0
+        self.channels_out = channels_out
+        self.in_layers = nn.ModuleList(
+            [nn.GroupNorm(GROUPS, channels_in), nn.SiLU(), nn.Conv2d(channels_in, channels_out, 3, padding=1)]
+        )
+        self.emb_layers = nn.ModuleList([nn.SiLU(), nn.Linear(embed, channels_out)])
+        self.out_layers = nn.ModuleList(
+            [
+                nn.GroupNorm(GROUPS, channels_out),
+                nn.SiLU(),
+                nn.Dropout(0.0),
+                nn.Conv2d(channels_out, channels_out, 3, padding=1),
+            ]
+        )
+        if channels_in != channels_out:
+            self.skip_connection = nn.Conv2d(channels_in, channels_out, 1)
+        else:
+            self.skip_connection = None
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        norm, _, conv = self.in_layers
+        h = conv(F.silu(norm(x), inplace=True))
+        h += emb
+        norm, _, _, conv = self.out_layers
+        h = conv(F.silu(norm(h), inplace=True))
+        h += x if self.skip_connection is None else self.skip_connection(x)
+        return h
+
+
+class SpatialTransformer(nn.Module):
+    """Transformer blocks over the pixels as tokens, with a residual connection."""
+
+    def __init__(self, width: int, depth: int, context_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(GROUPS, width, eps=1e-6)
+        self.proj_in = nn.Linear(width, width)
+        self.transformer_blocks = nn.ModuleList(TransformerBlock(width, context_dim) for _ in range(depth))
+        self.proj_out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, prepared: PreparedContext) -> Tensor:
+        batch, channels, height, width = x.shape
+        tokens = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        tokens = self.proj_in(tokens)
+        for block in self.transformer_blocks:
+            tokens = block(tokens, prepared)
+        out = self.proj_out(tokens).view(batch, height, width, channels).permute(0, 3, 1, 2)
+        out += x
+        return out
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention, feed-forward; each behind a layer norm and beside a residual connection."""
+
+    def __init__(self, width: int, context_dim: int) -> None:
+        super().__init__()
+        self.attn1 = SelfAttention(width)
+        self.attn2 = CrossAttention(width, context_dim)
+        self.ff = FeedForward(width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, prepared: PreparedContext) -> Tensor:
+        x = self.attn1(self.norm1(x)).add_(x)
+        x = self.attn2(self.norm2(x), *prepared.keys_values[self.attn2.index]).add_(x)
+        return self.ff(self.norm3(x)).add_(x)
+
+
+class SelfAttention(nn.Module):
+    """Attention of the pixels to one another; q, k and v from one product."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(width, width, bias=False)
+        self.to_v = nn.Linear(width, width, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+        self.qkv: Tensor
+
+    def side_by_side(self) -> dict[str, list[str]]:
+        """One weight (3·C, C) for q, k and v."""
+        return {"qkv": ["to_q.weight", "to_k.weight", "to_v.weight"]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = F.linear(x, self.qkv).chunk(3, dim=-1)
+        out = F.scaled_dot_product_attention(_heads(q), _heads(k), _heads(v))
+        return self.to_out[0](out.transpose(1, 2).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Attention of the pixels to the prompt, whose keys and values come prepared."""
+
+    def __init__(self, width: int, context_dim: int) -> None:
+        super().__init__()
+        self.index = 0
+        self.width = width
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(context_dim, width, bias=False)
+        self.to_v = nn.Linear(context_dim, width, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+
+    def forward(self, x: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out = F.scaled_dot_product_attention(_heads(self.to_q(x)), k, v)
+        return self.to_out[0](out.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """GEGLU and back. Shazeer 2020, https://arxiv.org/abs/2002.05202."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.ModuleList(
+            [nn.ModuleDict({"proj": nn.Linear(width, 8 * width)}), nn.Dropout(0.0), nn.Linear(4 * width, width)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.net[0]["proj"](x).chunk(2, dim=-1)  # pyright: ignore[reportIndexIssue]
+        return self.net[2](F.gelu(gate).mul_(value))
+
+
+class Downsample(nn.Module):
+    """Halve by a strided convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Double by nearest neighbours and a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
+    """Return (B, width) float32 sinusoids, cosines first; base 10000, no shift."""
+    angles = timesteps.float()[:, None] * _frequencies(width // 2, timesteps.device)
+    return torch.cat((angles.cos(), angles.sin()), dim=-1)
+
+
+@lru_cache(maxsize=8)
+def _frequencies(count: int, device: torch.device) -> Tensor:
+    return torch.exp(-math.log(10000) * torch.arange(count, dtype=torch.float32) / count).to(device)
+
+
+def _heads(x: Tensor) -> Tensor:
+    """(B, T, heads·64) → (B, heads, T, 64)."""
+    return x.unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2)
+
+
+def _stages(size: BlockSize, sizes: UNetSizes) -> list[nn.Module]:
+    stages: list[nn.Module] = [ResBlock(size.channels_in, size.channels_out, sizes.embed_channels)]
+    if size.depth:
+        stages.append(SpatialTransformer(size.channels_out, size.depth, sizes.context_dim))
+    return stages
+
+
+def _input_block(size: BlockSize, sizes: UNetSizes) -> nn.ModuleList:
+    return nn.ModuleList([Downsample(size.channels_in)] if size.resample else _stages(size, sizes))
+
+
+def _output_block(size: BlockSize, sizes: UNetSizes) -> nn.ModuleList:
+    stages = _stages(size, sizes)
+    if size.resample:
+        stages.append(Upsample(size.channels_out))
+    return nn.ModuleList(stages)
