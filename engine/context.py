@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from engine.errors import Interrupted
 from engine.events import Event, Preview, Progress
+from engine.graph import Graph
 
 EncodedImage = tuple[bytes, int, int]
 """Encoded bytes, width and height in pixels."""
@@ -20,7 +21,8 @@ EncodedImage = tuple[bytes, int, int]
 class RunContext:
     """What one run brings with it; the executor makes a `Context` per node from it.
 
-    prompt: the submitted graph as JSON. extra: from the submitter, e.g. {"extra_pnginfo": {...}}.
+    prompt: the submitted graph as JSON (made from the graph when left empty).
+    extra: from the submitter, e.g. {"extra_pnginfo": {...}}.
     runtime: the worker's own object (devices, loaded models). run_guard: entered around all node calls of the run, in
     the thread that runs them (torch.inference_mode in the worker). previews: False when nobody looks.
     """
@@ -35,6 +37,13 @@ class RunContext:
     interrupt: threading.Event = field(default_factory=threading.Event)
     run_guard: Callable[[], AbstractContextManager[Any]] = nullcontext
     previews: bool = True
+    graph: Graph | None = None
+
+    def submitted(self) -> Mapping[str, Any]:
+        """Give the submitted graph as JSON."""
+        if not self.prompt and self.graph is not None:
+            self.prompt = self.graph.to_json()
+        return self.prompt
 
 
 class Context:
@@ -56,7 +65,7 @@ class Context:
     @property
     def prompt(self) -> Mapping[str, Any]:
         """The submitted graph as JSON, after validation's conversions."""
-        return self.run.prompt
+        return self.run.submitted()
 
     @property
     def extra(self) -> dict[str, Any]:

@@ -124,6 +124,11 @@ def as_link(value: Any) -> Any:
     return value
 
 
+def unwrap(value: Any) -> Any:
+    """Take the list out of `{"__value__": [...]}`; give anything else back as it is."""
+    return value["__value__"] if type(value) is dict and len(value) == 1 and "__value__" in value else value
+
+
 def _fault(node_id: str, data: Any) -> str:
     if not isinstance(data, Mapping):
         return f"Node {node_id!r} is not an object."

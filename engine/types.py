@@ -135,6 +135,9 @@ class Expansion:
     ui: Mapping[str, list[Any]] | None = None
 
 
+HOOKS = ("fingerprint", "validate", "check_lazy")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NodeSpec:
     """Everything the engine knows about a node class, from whatever convention it came.
@@ -142,11 +145,12 @@ class NodeSpec:
     call(**inputs): gives a tuple of outputs (the bare value when `single_output`), `Ui`, `Expansion` or
         `ExecutionBlocker`; a coroutine function when `is_async`. With `instance` set, its first argument is the object
         that `instance()` made for this node id, kept from run to run.
-    fingerprint(**constants): stands in the content key (a file's identity); linked inputs arrive as None. A NaN or an
-        exception means: never cached.
-    validate(**inputs): True, or what is wrong. Inputs it names are its own to check; links arrive as None; a parameter
-        `input_types` receives {input: type of its source}. May be async.
-    check_lazy(**inputs): names of lazy inputs needed now; those not yet computed are None. May be async.
+    fingerprint(**constants): stands in the content key (a file's identity). A NaN or an exception means: never cached.
+    validate(**inputs): True, or what is wrong. Inputs it names are its own to check; a parameter `input_types`
+        receives {input: type of its source} and switches off the check of link types.
+    check_lazy(**inputs): names of lazy inputs needed now; those not yet computed are None.
+        These three receive the inputs they name (all with `**`), linked ones as None in the first two, and the
+        Context if they name the parameter `wants_context` gives. They may be async.
     hidden: parameter name -> PROMPT | DYNPROMPT | EXTRA_PNGINFO | UNIQUE_ID | other ComfyUI hidden words.
     open_input(name): an InputSpec for a name that `inputs` does not list, or None; for classes that accept any name.
     wants_context: name of the parameter that receives the Context, "" when there is none.
@@ -179,18 +183,29 @@ class NodeSpec:
     """`deprecated`, `experimental`, `api_node`: shown to editors, no meaning here."""
 
     by_name: Mapping[str, InputSpec] = field(init=False, repr=False)
-    validated_names: frozenset[str] | None = field(init=False, repr=False)
-    """Inputs that `validate` names; None when it takes them all."""
-    validate_types: bool = field(init=False, repr=False)
-    id_in_key: bool = field(init=False, repr=False)
+    names: tuple[str, ...] = field(init=False, repr=False)
+    lazy_names: frozenset[str] = field(init=False, repr=False)
+    raw_names: frozenset[str] = field(init=False, repr=False)
+    hook_names: Mapping[str, frozenset[str] | None] = field(init=False, repr=False)
+    """Parameters that `fingerprint`, `validate` and `check_lazy` name; None when one takes any."""
+    plain_key: bool = field(init=False, repr=False)
+    """The key holds class, version, constants and sources, nothing else."""
+    plain_call: bool = field(init=False, repr=False)
+    """The function takes one value per input, nothing else."""
 
     def __post_init__(self) -> None:
-        put = object.__setattr__
-        put(self, "by_name", {spec.name: spec for spec in self.inputs})
-        names, takes_types = _validated_names(self.validate)
-        put(self, "validated_names", names)
-        put(self, "validate_types", takes_types)
-        put(self, "id_in_key", self.not_idempotent or "UNIQUE_ID" in self.hidden.values())
+        id_in_key = self.not_idempotent or "UNIQUE_ID" in self.hidden.values()
+        derived: dict[str, Any] = {
+            "by_name": {spec.name: spec for spec in self.inputs},
+            "names": tuple(spec.name for spec in self.inputs),
+            "lazy_names": frozenset(spec.name for spec in self.inputs if spec.lazy),
+            "raw_names": frozenset(spec.name for spec in self.inputs if spec.raw_link),
+            "hook_names": {hook: parameter_names(getattr(self, hook)) for hook in HOOKS},
+            "plain_key": self.cacheable and not id_in_key and self.fingerprint is None,
+            "plain_call": not (self.input_is_list or self.wants_context or self.hidden or self.instance),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def input(self, name: str) -> InputSpec | None:
         """Find a declared (or openly accepted) input; None when the class does not know the name."""
@@ -198,9 +213,9 @@ class NodeSpec:
         return found if found is not None or self.open_input is None else self.open_input(name)
 
 
-def _validated_names(validate: Callable[..., Any] | None) -> tuple[frozenset[str] | None, bool]:
-    if validate is None:
-        return frozenset(), False
-    parameters = inspect.signature(validate).parameters
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return (None if takes_all else frozenset(parameters) - {"input_types"}), "input_types" in parameters
+def parameter_names(function: Callable[..., Any] | None) -> frozenset[str] | None:
+    """List the parameters a function names (none for None); None when it takes any keyword."""
+    if function is None:
+        return frozenset()
+    parameters = inspect.signature(function).parameters
+    return None if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else frozenset(parameters)

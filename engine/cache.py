@@ -1,0 +1,157 @@
+"""Results by content key, under a byte budget.
+
+What goes first is what saves the least run time per byte it occupies. Every entry's worth is raised, whenever it is
+used, by the worth of the last one evicted (GreedyDual-Size: Cao and Irani, "Cost-Aware WWW Proxy Caching
+Algorithms", 1997), so that what was dear long ago gives way to what is used now.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from engine.signature import PLAIN
+
+ENTRY_BYTES = 512
+"""Charged for each entry on top of its values: key, lists and bookkeeping."""
+
+
+SMALL_BYTES = 64
+
+
+class Result(NamedTuple):
+    """What a node run gave: one list per output slot, and what it showed."""
+
+    outputs: tuple[list[Any], ...]
+    ui: Mapping[str, list[Any]] | None = None
+
+
+class _Entry:
+    __slots__ = ("bytes", "priority", "result", "worth")
+
+    def __init__(self, result: Result, size: int, worth: float, priority: float) -> None:
+        self.result = result
+        self.bytes = size
+        self.worth = worth
+        self.priority = priority
+
+
+class ResultCache:
+    """Finished results. Safe to clear from another thread while a run uses it.
+
+    budget_bytes: upper bound of all entries together; 0 keeps nothing. size_of: bytes of one output value.
+    """
+
+    def __init__(self, budget_bytes: int = 2 << 30, size_of: Callable[[Any], int] | None = None) -> None:
+        self.budget_bytes = budget_bytes
+        self.bytes = 0
+        self.hits = 0
+        self.stores = 0
+        self.evictions = 0
+        self._size_of = size_of or value_bytes
+        self._entries: dict[bytes, _Entry] = {}
+        self._heap: list[tuple[float, int, bytes]] = []
+        self._age = 0.0
+        self._order = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._entries
+
+    def get(self, key: bytes) -> Result | None:
+        """Find a result and note its use."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        entry.priority = self._age + entry.worth  # its place in the heap is put right when it comes to the top
+        self.hits += 1
+        return entry.result
+
+    def put(self, key: bytes, result: Result, seconds: float) -> None:
+        """Keep a result that took `seconds` to make; a result larger than the whole budget is not kept."""
+        size = ENTRY_BYTES
+        for values in result.outputs:
+            for value in values:
+                size += self._size_of(value)
+        if size > self.budget_bytes:
+            return
+        with self._lock:
+            self._drop(key)
+            worth = seconds / size
+            entry = _Entry(result, size, worth, self._age + worth)
+            self._entries[key] = entry
+            self.bytes += size
+            self.stores += 1
+            self._order += 1
+            heapq.heappush(self._heap, (entry.priority, self._order, key))
+            if self.bytes > self.budget_bytes:
+                self._evict()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries = {}
+            self._heap = []
+            self.bytes = 0
+            self._age = 0.0
+
+    def resize(self, budget_bytes: int) -> None:
+        """Change the budget and evict down to it."""
+        with self._lock:
+            self.budget_bytes = budget_bytes
+            self._evict()
+
+    def _evict(self) -> None:
+        while self.bytes > self.budget_bytes and self._heap:
+            priority, order, key = heapq.heappop(self._heap)
+            entry = self._entries.get(key)
+            if entry is None or entry.priority < priority:
+                continue  # dropped, or stored anew with a place of its own
+            if entry.priority > priority:
+                heapq.heappush(self._heap, (entry.priority, order, key))
+                continue
+            self._age = priority
+            self._drop(key)
+            self.evictions += 1
+
+    def _drop(self, key: bytes) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.bytes -= entry.bytes
+
+
+def value_bytes(value: Any) -> int:
+    """Estimate the memory behind a value: containers are walked, tensors and arrays count their whole storage.
+
+    A thing that knows better has an attribute `cache_bytes`. Shared parts count once per value.
+    """
+    if type(value) in PLAIN:
+        return SMALL_BYTES if type(value) is not str else SMALL_BYTES + len(value)
+    total = 0
+    seen: set[int] = set()
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        known = getattr(item, "cache_bytes", getattr(item, "nbytes", None))
+        storage: Any = getattr(item, "untyped_storage", None)  # a torch view keeps all of its base alive
+        if callable(storage):
+            total += storage().nbytes()
+        elif isinstance(known, int):
+            total += known
+        else:
+            total += sys.getsizeof(item, 64)
+            if isinstance(item, Mapping):
+                pending.extend(item.keys())
+                pending.extend(item.values())
+            elif isinstance(item, list | tuple | set | frozenset):
+                pending.extend(item)
+    return total
