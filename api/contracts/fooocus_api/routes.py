@@ -89,7 +89,7 @@ async def styles(request: Request) -> Response:
 
 async def clean_vram(request: Request) -> Response:
     """GET /v1/engines/clean_vram → the worker lets go of its models."""
-    await services(request).worker.call("free", unload_models=True, free_memory=False)
+    await services(request).worker.call("free", models=True, results=False)
     return JSONResponse({"message": "ok"})
 
 
