@@ -1,0 +1,1 @@
+"""Sampling: sigmas, samplers, guidance and noise, in k-diffusion's shape."""
