@@ -6,7 +6,7 @@ for files and LoRAs.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -102,8 +102,8 @@ class Arena:
 
 
 def _stacks_of(submodule: nn.Module) -> Iterator[tuple[str, list[str]]]:
-    declare = getattr(submodule, "side_by_side", None)
-    if callable(declare):
+    declare: Callable[[], dict[str, list[str]]] | None = getattr(submodule, "side_by_side", None)
+    if declare is not None:
         yield from declare().items()
 
 

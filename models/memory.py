@@ -170,8 +170,10 @@ class Residency:
             resident._holders.append(threading.get_ident())
             self._working_bytes += working_bytes
             try:
-                self._bring(resident)
-                resident._merge.switch(resident._module, loras)
+                # Tensors made in inference mode could never be changed outside of it, as LoRAs do.
+                with torch.inference_mode(False), torch.no_grad():
+                    self._bring(resident)
+                    resident._merge.switch(resident._module, loras)
                 self._make_room(0)  # base copies may have gone over the budget
             except BaseException:
                 self.release(resident, working_bytes)

@@ -51,7 +51,6 @@ class Merge:
         """Memory of the base copies."""
         return sum(backup.nbytes for backup in self.backups.values())
 
-    @torch.no_grad()
     def switch(self, module: nn.Module, patches: Sequence[Patch]) -> int:
         """Make the module carry exactly these patches; return how many weights were written.
 
