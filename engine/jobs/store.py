@@ -12,7 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, create_engine, delete, event, func, insert, make_url, select, update
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Select,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from engine.jobs import moves
@@ -38,7 +51,8 @@ class SqlStore:
     """`JobStore` in a database. `location` is a file, or a SQLAlchemy URL."""
 
     def __init__(self, location: str | Path) -> None:
-        self._url = make_url(location if isinstance(location, str) else f"sqlite:///{location}")
+        is_url = isinstance(location, str) and "://" in location
+        self._url = make_url(str(location)) if is_url else URL.create("sqlite", database=str(location))
         self._lock_fd: int | None = None
         self._next_seq = 1
         self._writing = _engine(self._url, begin="BEGIN IMMEDIATE")
@@ -195,7 +209,7 @@ class SqlStore:
             raise StoreUnavailable(str(self._url.database), error) from error
 
 
-def _engine(url: Any, *, begin: str) -> Engine:
+def _engine(url: URL, *, begin: str) -> Engine:
     engine = create_engine(url)
     if url.get_backend_name() != "sqlite":
         return engine

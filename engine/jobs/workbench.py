@@ -1,0 +1,97 @@
+"""Where the worker works: the registered nodes, the runtime with its models, the result cache, the executor."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.cache import ResultCache
+from engine.context import RunContext
+from engine.errors import FocalError
+from engine.events import Event
+from engine.executor import Executor
+from engine.graph import Graph
+from engine.jobs.messages import Run, WorkerConfig
+from engine.registry import Registry
+
+log = logging.getLogger("focal.worker")
+
+
+class Workbench:
+    """Everything a worker needs to run graphs. Made once; raises whatever the nodes or the runtime raise on import."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        started = time.monotonic()
+        self._config = config
+        self.registry = Registry()
+        for module in config.modules:
+            self.registry.load_module(module)
+        if config.entry_points:
+            self.registry.load_entry_points()
+        self.runtime = _start_runtime(config)
+        self._executor = Executor(self.registry, ResultCache(config.cache_bytes))
+        log.info("%d node classes ready after %.1f s", len(self.registry), time.monotonic() - started)
+
+    def about(self) -> dict[str, Any]:
+        """What the runtime tells of itself, for `focal doctor` and /system_stats."""
+        return self.runtime.about() if hasattr(self.runtime, "about") else {}
+
+    def warm_up(self) -> None:
+        """Load what the first job will want, where the runtime knows how."""
+        warm = getattr(self.runtime, "warm", None)
+        if callable(warm) and self._config.warm is not None:
+            started = time.monotonic()
+            warm(self._config.warm)
+            log.info("Warmed up %s in %.1f s", self._config.warm, time.monotonic() - started)
+
+    def run(self, run: Run, interrupt: threading.Event, emit: Callable[[Event], None]) -> None:
+        """Run one graph in this thread; everything that happens goes to `emit`."""
+        context = RunContext(
+            job_id=run.job_id,
+            prompt=run.graph,
+            extra=run.extra,
+            output_dir=Path(self._config.output_dir),
+            input_dir=Path(self._config.input_dir),
+            temp_dir=Path(self._config.temp_dir),
+            runtime=self.runtime,
+            interrupt=interrupt,
+            run_guard=getattr(self.runtime, "guard", nullcontext),
+        )
+        self._executor.run(Graph.from_json(run.graph), run.outputs or None, context=context, emit=emit)
+
+    def validate(self, graph: dict[str, Any], targets: list[str] | None = None) -> dict[str, Any]:
+        """Every reason the graph is refused; see `engine.validate`."""
+        from engine.validate import validate
+
+        return msgspec.to_builtins(validate(Graph.from_json(graph), self.registry, targets), enc_hook=str)
+
+    def object_info(self, class_type: str | None = None) -> dict[str, Any]:
+        return self.registry.object_info(class_type)
+
+    def call_runtime(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
+        """Call a public method of the runtime object. Raises FocalError when it has none of that name."""
+        method = None if name.startswith("_") else getattr(self.runtime, name, None)
+        if not callable(method):
+            raise FocalError("unknown_call", f"The runtime has no method {name!r}.", "Add it to the runtime object.")
+        return method(**(arguments or {}))
+
+    def free(self, models: bool = True, results: bool = True) -> None:
+        """Give memory back: loaded models, kept results."""
+        if results:
+            self._executor.free()
+        free = getattr(self.runtime, "free", None)
+        if models and callable(free):
+            free()
+
+
+def _start_runtime(config: WorkerConfig) -> Any:
+    if not config.runtime:
+        return None
+    module, _, function = config.runtime.partition(":")
+    return getattr(import_module(module), function)(config.options)
