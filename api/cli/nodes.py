@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from api.cli.failure import Failure
-from api.engine_room import running
+from api.engine_room import running, worker_config
 from api.library import Library
 from api.settings import Loaded
 from engine.jobs.memory_store import MemoryStore
@@ -30,7 +30,8 @@ def run(parsed: argparse.Namespace, loaded: Loaded, notes: list[str]) -> int:
 
 
 async def _object_info(loaded: Loaded) -> dict[str, Any]:
-    async with running(loaded.settings, MemoryStore(), Library(loaded.settings)) as engine_room:
+    settings = loaded.settings
+    async with running(settings, MemoryStore(), worker_config(settings, Library(settings))) as engine_room:
         return await engine_room.worker.call("object_info")
 
 

@@ -39,7 +39,6 @@ async def post_prompt(request: Request) -> Response:
         error = verdict["error"] or shapes.prompt_error("prompt_no_outputs", "Prompt has no outputs")["error"]
         return JSONResponse({"error": error, "node_errors": verdict["node_errors"]}, 400)
     job = await served.jobs.submit(_new_job(body, verdict))
-    served.hub.queue_changed()
     return JSONResponse({"prompt_id": job.id, "number": job.number, "node_errors": verdict["node_errors"]})
 
 
@@ -51,7 +50,7 @@ def _new_job(body: dict[str, Any], verdict: dict[str, Any]) -> NewJob:
     return NewJob(
         kind="Graph",
         contract=CONTRACT,
-        graph=verdict.get("graph") or body["prompt"],
+        graph=verdict["graph"] if isinstance(verdict.get("graph"), dict) else body["prompt"],
         outputs=tuple(verdict["outputs"]),
         extra=extra,
         number=number,
@@ -70,27 +69,24 @@ def _number(given: Any) -> float | None:
 
 async def get_prompt(request: Request) -> Response:
     """GET /prompt → how many graphs wait or run."""
-    return JSONResponse({"exec_info": {"queue_remaining": services(request).jobs.open_count}})
+    return JSONResponse({"exec_info": {"queue_remaining": services(request).jobs.remaining}})
 
 
 async def get_queue(request: Request) -> Response:
     """GET /queue → what runs and what waits, in the order in which it will run."""
-    running, queued = await services(request).jobs.snapshot()
-    return JSONResponse(
-        {"queue_running": [shapes.item(job) for job in running], "queue_pending": [shapes.item(job) for job in queued]}
-    )
+    now = await services(request).jobs.snapshot()
+    told = {"queue_running": now.running, "queue_pending": now.queued}
+    return JSONResponse({name: [shapes.item(job) for job in jobs] for name, jobs in told.items()})
 
 
 async def post_queue(request: Request) -> Response:
     """POST /queue → `clear` cancels all that wait, `delete` those named; what runs is left alone."""
     served = services(request)
     body = await _optional_object(request)
-    _, queued = await served.jobs.snapshot()
     named = {str(id) for id in body.get("delete") or ()}
-    for job in queued:
+    for job in (await served.jobs.snapshot()).queued:
         if body.get("clear") or job.id in named:
             await served.jobs.cancel(job.id)
-    served.hub.queue_changed()
     return Response()
 
 
@@ -98,8 +94,7 @@ async def interrupt(request: Request) -> Response:
     """POST /interrupt → end what runs; with `prompt_id` only if it is that job."""
     served = services(request)
     wanted = (await _optional_object(request)).get("prompt_id")
-    running, _ = await served.jobs.snapshot()
-    for job in running:
+    for job in (await served.jobs.snapshot()).running:
         if wanted in (None, "", job.id):
             await served.jobs.cancel(job.id)
     return Response()
@@ -120,17 +115,17 @@ async def history(request: Request) -> Response:
     jobs = services(request).jobs
     count = min(most if most is not None and most >= 0 else HISTORY_LIMIT, HISTORY_LIMIT)
     if offset is not None and offset >= 0:
-        everything = await jobs.list(newest_first=False, order="finished", where=_FINISHED)
+        everything = await jobs.list_jobs(newest_first=False, order="finished", where=_FINISHED)
         chosen = everything[offset : offset + count]
     else:
-        newest = await jobs.list(page_size=count, order="finished", where=_FINISHED) if count else []
+        newest = await jobs.list_jobs(page_size=count, order="finished", where=_FINISHED) if count else []
         chosen = newest[::-1]
     return JSONResponse({job.id: shapes.history(job) for job in chosen})
 
 
 async def history_of(request: Request) -> Response:
     """GET /history/{id} → `{id: entry}`, `{}` when unknown or unfinished."""
-    job = await services(request).jobs.get(request.path_params["id"])
+    job = await services(request).jobs.store.get(request.path_params["id"])
     return JSONResponse({request.path_params["id"]: shapes.history(job)} if job is not None and job.is_final else {})
 
 
@@ -140,11 +135,11 @@ async def post_history(request: Request) -> Response:
     body = await _optional_object(request)
     named = [str(id) for id in body.get("delete") or ()]
     if body.get("clear"):
-        named = [job.id for job in await jobs.list(where=_FINISHED)]
+        named = [job.id for job in await jobs.list_jobs(where=_FINISHED)]
     for id in named:
-        job = await jobs.get(id)
+        job = await jobs.store.get(id)
         if job is not None and job.is_final:
-            await jobs.delete(id, files=False)
+            await jobs.delete(id)
     return Response()
 
 

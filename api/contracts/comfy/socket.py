@@ -15,6 +15,7 @@ from api.contracts.comfy.narration import Message, Narrator
 from api.services import services
 from engine import events
 from engine.jobs.job import Job
+from engine.jobs.live import QueueChanged
 from engine.jobs.queue import JobService
 
 log = logging.getLogger(__name__)
@@ -48,9 +49,9 @@ class Hub:
 
     def __init__(self, jobs: JobService) -> None:
         self._jobs = jobs
+        self._remaining = jobs.remaining
         self._clients: dict[str, Client] = {}
         self._told: OrderedDict[str, tuple[Narrator, Job]] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
         self.executing: tuple[str, str] | None = None  # (session id, node) of what runs
 
     def join(self, client: Client) -> None:
@@ -61,14 +62,15 @@ class Hub:
         if self._clients.get(client.sid) is client:
             del self._clients[client.sid]
 
-    def queue_changed(self) -> None:
+    def queue_changed(self, queue: QueueChanged) -> None:
         """Tell everybody how long the queue is."""
+        self._remaining = queue.waiting + queue.running
         for client in self._clients.values():
             client.send(self.status())
 
     def status(self, **more: Any) -> Message:
-        remaining = self._jobs.open_count
-        return {"type": "status", "data": {"status": {"exec_info": {"queue_remaining": remaining}}, **more}}
+        info = {"exec_info": {"queue_remaining": self._remaining}}
+        return {"type": "status", "data": {"status": info, **more}}
 
     async def feed(self, event: events.Event) -> None:
         """Pass one event of any job on."""
@@ -87,33 +89,20 @@ class Hub:
             for client in everybody if broadcast else filter(None, [owner]):
                 client.send(message)
         self.executing = (owner.sid, narrator.running) if owner and narrator.running else None
-        if isinstance(event, events.Started):
-            self.queue_changed()
-        if isinstance(event, _ENDINGS):
-            self._later(self._end(event.job_id, owner))
-
-    async def _end(self, job_id: str, owner: Client | None) -> None:
-        """Once the job's end is stored: the new length, then the message most clients wait for."""
-        await self._jobs.wait(job_id)
-        self._told.pop(job_id, None)
-        self.queue_changed()
-        if owner is not None:
-            owner.send({"type": "executing", "data": {"node": None, "prompt_id": job_id}})
+        if isinstance(event, _ENDINGS):  # told when the end is stored: the message most clients wait for
+            self._told.pop(event.job_id, None)
+            if owner is not None:
+                owner.send({"type": "executing", "data": {"node": None, "prompt_id": event.job_id}})
 
     async def _narrator(self, job_id: str) -> tuple[Narrator, Job] | None:
         if job_id not in self._told:
-            job = await self._jobs.get(job_id)
+            job = await self._jobs.store.get(job_id)
             if job is None:
                 return None
             self._told[job_id] = Narrator(job_id), job
             while len(self._told) > REMEMBERED:
                 self._told.popitem(last=False)
         return self._told[job_id]
-
-    def _later(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 async def websocket(socket: WebSocket) -> None:

@@ -16,7 +16,7 @@ PROTOCOL_VERSION = "0.3.64"  # of ComfyUI, whose graph protocol is spoken here
 
 async def system_stats(request: Request) -> Response:
     """GET /system_stats → what the machine is and has."""
-    about = services(request).worker.about
+    ready = services(request).worker.about
     total, free = memory_bytes()
     system = {
         "os": os.name,
@@ -29,7 +29,7 @@ async def system_stats(request: Request) -> Response:
         "embedded_python": False,
         "argv": [],
     }
-    return JSONResponse({"system": system, "devices": [_device(about)]})
+    return JSONResponse({"system": system, "devices": [_device(ready.about if ready else {})]})
 
 
 def memory_bytes() -> tuple[int, int]:
@@ -50,7 +50,7 @@ def _device(about: dict[str, Any]) -> dict[str, Any]:
     kind = str(about.get("device", "cpu"))
     total, free = memory_bytes()
     return {
-        "name": about.get("device_name") or (platform.processor() or platform.machine()),
+        "name": about.get("name") or (platform.processor() or platform.machine()),
         "type": kind.partition(":")[0],
         "index": int(kind.partition(":")[2] or 0) if kind != "cpu" else None,
         "vram_total": about.get("vram_total", total),

@@ -11,7 +11,9 @@ from starlette.responses import PlainTextResponse, Response
 from api.contracts.fooocus_api import replies
 from api.contracts.fooocus_api.replies import GeneratedImage
 from api.images import MEDIA_TYPES, accepted_type, convert
-from api.services import Services
+from api.errors import on_focal_error
+from api.services import Services, services
+from engine.errors import FocalError
 from engine.jobs.job import Job
 
 STRICT_STATUS = {"QUEUE_IS_FULL": 409, "USER_CANCEL": 400, "ERROR": 500}
@@ -77,6 +79,13 @@ def queue_full(mode: Mode, served: Services) -> Response:
         return PlainTextResponse("QUEUE_IS_FULL", 409)
     body: Any = replies.QUEUE_FULL_JOB if mode.kind == "async" else replies.QUEUE_FULL
     return json(body, _status(replies.QUEUE_FULL, served))
+
+
+async def on_queue_full(request: Request, error: Exception) -> Response:
+    """Answer a refused submission in its own mode; other contracts get a plain error."""
+    assert isinstance(error, FocalError)
+    mode = getattr(request.state, "mode", None)
+    return await on_focal_error(request, error) if mode is None else queue_full(mode, services(request))
 
 
 def with_warnings(response: Response, warnings: list[str]) -> Response:

@@ -1,20 +1,16 @@
 """The routes of Fooocus-API that make pictures from text, and those that look after jobs."""
 
-import random
-
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from api import body as bodies
-from api.contracts.fooocus_api import answers, replies, schemas
+from api.contracts.fooocus_api import answers, histories, replies, schemas
 from api.contracts.fooocus_api.submit import submit_text_to_image
 from api.decode import decode
-from api.errors import NotFound
 from api.routing import both
 from api.services import services
-from engine.jobs.job import FINAL_STATES, JobState
 
 TEXT_BODY_LIMIT = 8 * 2**20  # bytes; a text request carries no pictures
 
@@ -31,12 +27,13 @@ async def query_job(request: Request) -> Response:
     """GET /v1/generation/query-job → stage, progress, step preview and result of one job."""
     query = decode(schemas.QueryJob, await parameters(request), ("query",))
     served = services(request)
-    job = await served.jobs.get(query.job_id)
+    job = await served.jobs.store.get(query.job_id)
     if job is None:
         return answers.json(replies.NOT_FOUND_JOB, 404)
     preview = query.require_step_preview or query.require_step_preivew
     progress = served.progress.of(job)
-    return answers.json(await to_thread.run_sync(lambda: replies.async_job(job, progress, served.settings, preview=preview)))
+    reply = await to_thread.run_sync(lambda: replies.async_job(job, progress, served.settings, preview=preview))
+    return answers.json(reply)
 
 
 async def parameters(request: Request) -> dict[str, object]:
@@ -50,7 +47,7 @@ async def parameters(request: Request) -> dict[str, object]:
 async def job_queue(request: Request) -> Response:
     """GET /v1/generation/job-queue → how many jobs wait or run, how many are finished, the last one's id."""
     served = services(request)
-    return JSONResponse(await answers.queue_summary(served))
+    return JSONResponse(await histories.queue_summary(served))
 
 
 async def job_history(request: Request) -> Response:
@@ -58,8 +55,8 @@ async def job_history(request: Request) -> Response:
     query = decode(schemas.JobHistory, dict(request.query_params), ("query",))
     served = services(request)
     if query.delete and query.job_id:
-        return JSONResponse({"message": await answers.delete_job(served, query.job_id)})
-    return JSONResponse(await answers.history(served, query))
+        return JSONResponse({"message": await histories.delete_job(served, query.job_id)})
+    return JSONResponse(await histories.history(served, query))
 
 
 async def stop(request: Request) -> Response:
@@ -71,8 +68,6 @@ async def stop(request: Request) -> Response:
 async def job_graph(request: Request) -> Response:
     """GET /v1/engines/jobs/{id}/graph → the graph a job was compiled to; POST /prompt takes it as it is."""
     job = await services(request).jobs.get(request.path_params["id"])
-    if job is None:
-        raise NotFound(f"There is no job {request.path_params['id']}.", "GET /v1/generation/job-history lists them.")
     return JSONResponse(job.graph)
 
 

@@ -1,0 +1,98 @@
+"""The server: settings in, a Starlette application out."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from api import docs_page, files
+from api.auth import RequireKey, SameOriginGraphs
+from api.contracts.comfy import routes as comfy
+from api.contracts.comfy.socket import Hub
+from api.contracts.fooocus_api import answers
+from api.contracts.fooocus_api import routes as fooocus_api
+from api.engine_room import running, worker_config
+from api.errors import on_focal_error, on_http_error, on_unexpected
+from api.library import Library
+from api.progress_board import ProgressBoard
+from api.retention import Retention
+from api.services import Services
+from api.settings import Settings
+from engine.errors import FocalError
+from engine.jobs.errors import QueueFull
+from engine.jobs.live import QueueChanged
+from engine.jobs.messages import WorkerConfig
+from engine.jobs.queue import JobService
+from engine.jobs.store import SqlStore
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings, config: WorkerConfig | None = None) -> Starlette:
+    """Build the application. Its lifespan opens the job store and starts the worker, and does not wait for it.
+
+    config: replaces what the settings tell the worker, for a worker with other nodes.
+    """
+    middleware = [
+        Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"], allow_credentials=True),
+        Middleware(SameOriginGraphs),
+    ]
+    if settings.apikey:
+        middleware.append(Middleware(RequireKey, key=settings.apikey))
+    app = Starlette(
+        routes=[*fooocus_api.routes(), *files.routes(), *docs_page.routes(), *comfy.routes()],
+        middleware=middleware,
+        exception_handlers={
+            QueueFull: answers.on_queue_full,
+            FocalError: on_focal_error,
+            HTTPException: on_http_error,
+            500: on_unexpected,
+        },
+        lifespan=_lifespan(settings, config),
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _lifespan(
+    settings: Settings, config: WorkerConfig | None
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        for folder in ("outputs", "input", "temp"):
+            (settings.data / folder).mkdir(parents=True, exist_ok=True)
+        library = Library(settings)
+        retention = Retention(settings)
+        told = config or worker_config(settings, library, warm=True)
+        store = SqlStore(settings.data / "jobs.sqlite3")
+        async with running(settings, store, told, on_end=retention.job_ended) as room:
+            board, hub = ProgressBoard(room.jobs), Hub(room.jobs)
+            app.state.services = Services(settings, room.jobs, room.worker, library, board, hub)
+            listener = asyncio.create_task(_listen(room.jobs, board, hub), name="events")
+            try:
+                await retention.start(room.jobs)
+                yield
+            finally:
+                listener.cancel()
+                await asyncio.gather(listener, return_exceptions=True)
+                await retention.close()
+                library.close()
+
+    return lifespan
+
+
+async def _listen(jobs: JobService, board: ProgressBoard, hub: Hub) -> None:
+    """Pass every event on to those who show it."""
+    async with jobs.subscribe() as told:
+        async for event in told:
+            if isinstance(event, QueueChanged):
+                hub.queue_changed(event)
+            else:
+                await board.feed(event)
+                await hub.feed(event)
