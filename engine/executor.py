@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Literal
@@ -35,8 +34,6 @@ log = logging.getLogger(__name__)
 POLL_INTERRUPT_S = 0.05
 """While only async nodes run, the interrupt flag is looked at this often."""
 
-ASYNC_THREADS = 4
-
 Emit = Callable[[Event], None]
 
 
@@ -59,7 +56,6 @@ class Executor:
     def __init__(self, registry: Registry, cache: ResultCache | None = None) -> None:
         self.registry = registry
         self.cache = ResultCache() if cache is None else cache
-        self.threads = ThreadPoolExecutor(ASYNC_THREADS, thread_name_prefix="node")
         self.instances: dict[tuple[str, str], tuple[Any, str]] = {}
 
     def run(
@@ -120,7 +116,7 @@ class Run:
         self.outputs = outputs
         self.plan = Plan(dict(graph.nodes), executor.registry, self._fingerprint)
         self.origins = Origins()
-        self.tasks = Tasks(executor.threads)
+        self.tasks = Tasks()
         self.stack: list[Step] = []
         self.aliases: dict[Step, list[str]] = {}
         self.ui: events.UiByNode = {}

@@ -15,12 +15,13 @@ from engine.plan import Step
 
 Finished = list[tuple[Step, "asyncio.Task[Any]"]]
 
+ASYNC_THREADS = 4
+
 
 class Tasks:
     """The async nodes in flight."""
 
-    def __init__(self, threads: ThreadPoolExecutor) -> None:
-        self._threads = threads
+    def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[asyncio.Task[Any], Step] = {}
 
@@ -36,7 +37,8 @@ class Tasks:
         """Start a node's coroutine and run it up to its first wait."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            self._loop.set_default_executor(self._threads)
+            # The loop shuts this down when it is closed, so it belongs to one run.
+            self._loop.set_default_executor(ThreadPoolExecutor(ASYNC_THREADS, thread_name_prefix="node"))
         self._running[self._loop.create_task(work)] = step
         self._turn(self._loop)
 

@@ -1,7 +1,7 @@
 """Where model files live: ComfyUI's and Fooocus' folder names, several roots, names to paths, hashes. No torch.
 
-A name is what a client sends: the path below a kind's folder, with "/". Names are looked up in what a walk of the folders
-finds and never joined to a path, so no text from outside can lead out of them.
+A name is what a client sends: the path below a kind's folder, with "/". Names are looked up in what a walk of the
+folders finds and never joined to a path, so no text from outside can lead out of them.
 """
 
 import difflib
@@ -60,8 +60,9 @@ class BadFoldersFile(ModelError):
 class ModelFolders:
     """The folders of each kind, first root first.
 
-    roots: folders that hold `checkpoints/`, `loras/` and so on. extra: further folders by kind, as read_extra_paths gives them.
-    cache_dir: where hashes are kept; None keeps them in memory. The embedded tiny checkpoint is always listed last.
+    roots: folders that hold `checkpoints/`, `loras/` and so on. extra: further folders by kind, as read_extra_paths
+    gives them. cache_dir: where hashes are kept; None keeps them in memory. The embedded tiny checkpoint is always
+    listed last.
     """
 
     def __init__(
@@ -112,7 +113,9 @@ class ModelFolders:
         try:
             return self._folders[ALIASES.get(kind, kind)]
         except KeyError:
-            raise ModelNotFound(f"There is no kind of model called {kind!r}.", f"Kinds: {', '.join(self.kinds)}.") from None
+            raise ModelNotFound(
+                f"There is no kind of model called {kind!r}.", f"Kinds: {', '.join(self.kinds)}."
+            ) from None
 
     def _files(self, kind: str) -> dict[str, Path]:
         found: dict[str, Path] = {}
@@ -131,7 +134,7 @@ class ModelFolders:
 
 
 def nearest(name: str, known: Sequence[str], count: int = 3) -> list[str]:
-    """Return the known names most like a name: same file in another folder or with another ending, or a slip of the hand."""
+    """Return the known names most like a name: in another folder, with another ending, or mistyped."""
 
     def stem(text: str) -> str:
         return text.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].casefold()
@@ -146,15 +149,17 @@ def nearest(name: str, known: Sequence[str], count: int = 3) -> list[str]:
 def read_extra_paths(file: Path) -> dict[str, list[Path]]:
     """Read folders by kind from a file in the format of ComfyUI's extra_model_paths.yaml.
 
-    Each section may have `base_path` and `is_default` (its folders come first); a value may have several lines. Relative
-    paths count from the file's own folder. Raises BadFoldersFile.
+    Each section may have `base_path` and `is_default` (its folders come first); a value may have several lines.
+    Relative paths count from the file's own folder. Raises BadFoldersFile.
     """
     import yaml
 
     try:
         sections = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
-        raise BadFoldersFile(f"{file} cannot be read: {fault}.", "Correct the file or take it out of the settings.") from fault
+        raise BadFoldersFile(
+            f"{file} cannot be read: {fault}.", "Correct the file or take it out of the settings."
+        ) from fault
     if not isinstance(sections, dict) or not all(isinstance(section, dict | None) for section in sections.values()):
         raise BadFoldersFile(f"{file}: sections of `kind: folder` lines are expected.", "See ComfyUI's example file.")
     folders: dict[str, list[Path]] = {}

@@ -1,7 +1,7 @@
 """Textual inversion: `embedding:name` in a prompt stands for the learned vectors of a file.
 
-Only safetensors are read. A pickle (.pt, .bin) can run code when it is opened and is refused by name.
-File layouts: SDXL `clip_l`/`clip_g`; A1111 `string_to_param.*`, or `emb_params`; otherwise the first tensor (fooocus-behaviour §2.8).
+Only safetensors are read. A pickle (.pt, .bin) can run code when it is opened and is refused by name. File layouts:
+SDXL `clip_l`/`clip_g`; A1111 `string_to_param.*`, or `emb_params`; otherwise the first tensor (fooocus-behaviour §2.8).
 """
 
 import logging
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 class Embeddings:
     """The embedding files below some folders, by every name that a prompt may give them.
 
-    The folders are walked once, at the first `embedding:` word, so that a prompt full of such words stays cheap. A prompt's
-    text is only ever looked up here, never joined to a path.
+    The folders are walked once, at the first `embedding:` word, so that a prompt full of such words stays cheap. A
+    prompt's text is only ever looked up here, never joined to a path.
     """
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:

@@ -1,8 +1,8 @@
 """The prompt syntax: weights in round parentheses, words, and chunks of 77 tokens.
 
-`(text)` multiplies the weight by 1.1 and nests; `(text:1.3)` sets it, whatever stands around; `\\(` and `\\)` are letters;
-what does not balance is text. Nothing else is syntax. Every text is accepted, in linear time, and no word is lost.
-This is the syntax of ComfyUI and Fooocus (shared/specs: fooocus-behaviour §2.8, graph-protocol g.4).
+`(text)` multiplies the weight by 1.1 and nests; `(text:1.3)` sets it, whatever stands around; `\\(` and `\\)` are
+letters; what does not balance is text. Nothing else is syntax. Every text is accepted, in linear time, and no word is
+lost. This is the syntax of ComfyUI and Fooocus (shared/specs: fooocus-behaviour §2.8, graph-protocol g.4).
 """
 
 import math

@@ -1,8 +1,9 @@
 """CLIP's byte-pair tokenizer: text in, the ids that SDXL's two text encoders were trained on out.
 
-The merges are CLIP's own (data/bpe_simple_vocab_16e6.txt.gz, MIT). Ids equal those of transformers' CLIPTokenizer, which is
-what ComfyUI, Fooocus and diffusers use; like it, text is NFC-normalised and lower-cased, and HTML entities stay as they are.
-Padding is the caller's: L pads with END, G with 0, and "!" (id 256 or 0) stays an ordinary character for both.
+The merges are CLIP's own (data/bpe_simple_vocab_16e6.txt.gz, MIT). Ids equal those of transformers' CLIPTokenizer,
+which is what ComfyUI, Fooocus and diffusers use; like it, text is NFC-normalised and lower-cased, and HTML entities
+stay as they are. Padding is the caller's: L pads with END, G with 0, and "!" (id 256 or 0) stays an ordinary character
+for both.
 """
 
 import hashlib
@@ -28,9 +29,7 @@ _MERGES_BYTES = 1_000_000  # of the unpacked 3.2 MB, enough for the lines in use
 _FIRST_MERGED = 512
 _CACHED_WORD_LENGTH = 64  # longer words are rare and would make the cache's size unbounded
 
-_WORDS = regex.compile(
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
-)
+_WORDS = regex.compile(r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")
 
 
 def token_ids(text: str) -> list[int]:

@@ -78,9 +78,9 @@ def test_an_unknown_name_gets_the_folders_and_the_nearest_names(root):
 
 
 HOSTILE = [
-    "../secret.safetensors", "..\\secret.safetensors", "sub/../../../secret.safetensors", "/etc/passwd", "C:\\x", "\\\\host\\x",
-    "a\0.safetensors", "", ".", "..", "sub", "sub/", "./A.safetensors", "//A.safetensors", "%2e%2e/secret.safetensors", "x" * 10_000,
-    "A.safetensors/", "link.safetensors", "linked/secret.safetensors", "CON", "~/x", "notes.txt",
+    "../secret.safetensors", "..\\secret.safetensors", "sub/../../../secret.safetensors", "/etc/passwd", "C:\\x",
+    "\\\\host\\x", "a\0.safetensors", "", ".", "..", "sub", "sub/", "./A.safetensors", "//A.safetensors",
+    "%2e%2e/secret.safetensors", "x" * 10_000, "A.safetensors/", "link.safetensors", "linked/secret.safetensors", "CON", "~/x", "notes.txt",
 ]  # fmt: skip
 
 
@@ -112,7 +112,8 @@ def test_extra_paths_follow_comfyui_s_format(root, tmp_path, monkeypatch):
     monkeypatch.setenv("FOCAL_TEST_DISK", str(tmp_path / "disk"))
     file = tmp_path / "extra_model_paths.yaml"
     file.write_text(
-        "a111:\n  base_path: webui/\n  checkpoints: models/Stable-diffusion\n  loras: |\n    models/Lora\n    models/LyCORIS\n"
+        "a111:\n  base_path: webui/\n  checkpoints: models/Stable-diffusion\n"
+        "  loras: |\n    models/Lora\n    models/LyCORIS\n"
         "fast:\n  is_default: true\n  base_path: $FOCAL_TEST_DISK\n  checkpoints: sdxl\n  unet: /absolute\nempty:\n"
     )
     extra = read_extra_paths(file)
@@ -139,7 +140,9 @@ def test_hashes_are_kept_and_a_changed_file_is_hashed_anew(root, tmp_path):
     identity = file.stat()
     file.write_bytes(b"weightz")
     os.utime(file, ns=(identity.st_atime_ns, identity.st_mtime_ns))
-    assert folders(root, cache_dir=tmp_path / "data").sha256(file) == hashlib.sha256(b"weights").hexdigest()  # kept on disk
+    assert (
+        folders(root, cache_dir=tmp_path / "data").sha256(file) == hashlib.sha256(b"weights").hexdigest()
+    )  # kept on disk
     os.utime(file, ns=(1, 1))
     assert folders(root, cache_dir=tmp_path / "data").sha256(file) == hashlib.sha256(b"weightz").hexdigest()
 

@@ -100,7 +100,9 @@ def test_first_use_is_quick_and_needs_no_heavy_import():
         "import sys, time; t = time.perf_counter(); from models.text.tokenizer import token_ids; token_ids('a cat');"
         "print(time.perf_counter() - t, 'torch' in sys.modules, 'transformers' in sys.modules)"
     )
-    runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in range(3)]
+    runs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in range(3)
+    ]
     fields = [run.stdout.split() for run in runs]
     assert all(field[1:] == ["False", "False"] for field in fields)
     assert min(float(field[0]) for field in fields) < 0.15  # 30 ms on a quiet core

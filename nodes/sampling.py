@@ -1,0 +1,230 @@
+"""From noise to latents: samplers, and the schedules they walk down."""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from msgspec import Meta
+
+from engine.context import Context
+from engine.node import node
+from engine.types import Choices, Widget
+from models.sampling import sigma_curves
+from models.sampling.parameterization import parameterization_for
+from models.sampling.run import sample, sample_custom
+from models.sampling.samplers import SAMPLERS, find_sampler
+from models.sampling.schedules import COMFY_SCHEDULERS, FOOOCUS_SCHEDULERS, denoise_schedule
+from nodes.sockets import Conditioning, Latent, Model, Sampler, Sigmas
+from nodes.step_report import StepReport
+
+COMFY_SAMPLERS = (
+    "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral",
+    "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_sde_gpu",
+    "dpmpp_2m", "dpmpp_2m_cfg_pp", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu",
+    "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm", "ipndm", "ipndm_v", "deis", "res_multistep",
+    "res_multistep_cfg_pp", "res_multistep_ancestral", "res_multistep_ancestral_cfg_pp", "gradient_estimation", "gradient_estimation_cfg_pp",
+    "er_sde", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece", "ddim", "uni_pc", "uni_pc_bh2",
+)  # fmt: skip
+FOOOCUS_SAMPLERS = (
+    "euler", "euler_ancestral", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpm_adaptive",
+    "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_3m_sde",
+    "dpmpp_3m_sde_gpu", "ddpm", "lcm", "tcd", "restart", "ddim", "uni_pc", "uni_pc_bh2",
+)  # fmt: skip
+"""The order in which each interface lists them: the first is what an editor takes when nothing is chosen."""
+
+MAX_SEED = 2**64 - 1
+MAX_STEPS = 10_000
+
+
+def _in_order(*lists: tuple[str, ...], known: dict) -> tuple[str, ...]:
+    """Join lists, each name once, without those that are not implemented."""
+    return tuple(name for name in dict.fromkeys(name for names in lists for name in names) if name in known)
+
+
+SamplerName = Annotated[str, Choices(_in_order(COMFY_SAMPLERS, FOOOCUS_SAMPLERS, known=SAMPLERS))]
+SchedulerName = Annotated[str, Choices(tuple(dict.fromkeys(COMFY_SCHEDULERS + FOOOCUS_SCHEDULERS)))]
+FooocusSamplerName = Annotated[str, Choices(_in_order(FOOOCUS_SAMPLERS, COMFY_SAMPLERS, known=SAMPLERS))]
+FooocusSchedulerName = Annotated[str, Choices(tuple(dict.fromkeys(FOOOCUS_SCHEDULERS + COMFY_SCHEDULERS)))]
+
+Seed = Annotated[int, Meta(ge=0, le=MAX_SEED), Widget(default=0, extra={"control_after_generate": True})]
+Steps = Annotated[int, Meta(ge=1, le=MAX_STEPS), Widget(default=20)]
+Cfg = Annotated[float, Meta(ge=0.0, le=100.0), Widget(default=8.0, step=0.1)]
+Denoise = Annotated[float, Meta(ge=0.0, le=1.0), Widget(default=1.0, step=0.01)]
+SigmaMax = Annotated[float, Meta(ge=0.0, le=5000.0), Widget(default=14.614642, step=0.01)]
+SigmaMin = Annotated[float, Meta(ge=0.0, le=5000.0), Widget(default=0.0291675, step=0.01)]
+
+
+@node("KSampler", category="sampling")
+def k_sampler(
+    model: Model,
+    seed: Seed,
+    steps: Steps,
+    cfg: Cfg,
+    sampler_name: SamplerName,
+    scheduler: SchedulerName,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent_image: Latent,
+    denoise: Denoise,
+    context: Context,
+) -> Latent:
+    """Denoise a latent with ComfyUI's conventions for noise and schedule.
+
+    cfg: guidance scale; at 1 the negative prompt is not evaluated. denoise: share of the noise to start from.
+    """
+    return sample(
+        model,
+        positive,
+        negative,
+        latent_image,
+        seed=seed,
+        steps=steps,
+        cfg=cfg,
+        sampler_name=sampler_name,
+        scheduler=scheduler,
+        denoise=denoise,
+        policy="comfy",
+        callback=StepReport(context, model),
+    )
+
+
+@node("KSamplerAdvanced", category="sampling", display_name="KSampler (Advanced)")
+def k_sampler_advanced(
+    model: Model,
+    add_noise: Literal["enable", "disable"],
+    noise_seed: Seed,
+    steps: Steps,
+    cfg: Cfg,
+    sampler_name: SamplerName,
+    scheduler: SchedulerName,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent_image: Latent,
+    start_at_step: Annotated[int, Meta(ge=0, le=MAX_STEPS), Widget(default=0)],
+    end_at_step: Annotated[int, Meta(ge=0, le=MAX_STEPS), Widget(default=10_000)],
+    return_with_leftover_noise: Literal["disable", "enable"],
+    context: Context,
+) -> Latent:
+    """Denoise from one step of a schedule to another; the last step removes all noise unless told to leave it."""
+    return sample(
+        model,
+        positive,
+        negative,
+        latent_image,
+        seed=noise_seed,
+        steps=steps,
+        cfg=cfg,
+        sampler_name=sampler_name,
+        scheduler=scheduler,
+        policy="comfy",
+        start_step=start_at_step,
+        end_step=end_at_step,
+        add_noise=add_noise == "enable",
+        force_full_denoise=return_with_leftover_noise == "disable",
+        callback=StepReport(context, model),
+    )
+
+
+@node("SampleLatent", category="sampling")
+def sample_latent(
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent_image: Latent,
+    seed: Seed,
+    steps: Annotated[int, Meta(ge=1, le=MAX_STEPS), Widget(default=30)],
+    cfg: Annotated[float, Meta(ge=0.0, le=100.0), Widget(default=4.0, step=0.1)],
+    sampler_name: FooocusSamplerName,
+    scheduler: FooocusSchedulerName,
+    context: Context,
+    denoise: Annotated[float, Meta(ge=0.0, le=1.0), Widget(step=0.01)] = 1.0,
+) -> Latent:
+    """Denoise a latent with Fooocus' conventions for noise and schedule.
+
+    The schedulers lcm, tcd and edm_playground_v2.5 also set how the model's output is read.
+    """
+    return sample(
+        model,
+        positive,
+        negative,
+        latent_image,
+        seed=seed,
+        steps=steps,
+        cfg=cfg,
+        sampler_name=sampler_name,
+        scheduler=scheduler,
+        denoise=denoise,
+        policy="fooocus",
+        callback=StepReport(context, model),
+    )
+
+
+@node("SamplerCustom", category="sampling/custom_sampling", outputs=("output", "denoised_output"))
+def sampler_custom(
+    model: Model,
+    add_noise: Annotated[bool, Widget(default=True)],
+    noise_seed: Seed,
+    cfg: Cfg,
+    positive: Conditioning,
+    negative: Conditioning,
+    sampler: Sampler,
+    sigmas: Sigmas,
+    latent_image: Latent,
+    context: Context,
+) -> tuple[Latent, Latent]:
+    """Denoise with a sampler along given sigmas; also returns the model's last estimate of the clean latent."""
+    return sample_custom(
+        model,
+        positive,
+        negative,
+        latent_image,
+        sampler=sampler,
+        sigmas=sigmas.tolist(),
+        seed=noise_seed,
+        cfg=cfg,
+        add_noise=add_noise,
+        policy="comfy",
+        callback=StepReport(context, model),
+    )
+
+
+@node("KSamplerSelect", category="sampling/custom_sampling/samplers")
+def select_sampler(sampler_name: SamplerName) -> Sampler:
+    """Choose a sampler for SamplerCustom."""
+    return find_sampler(sampler_name)
+
+
+@node("BasicScheduler", category="sampling/custom_sampling/schedulers")
+def basic_schedule(model: Model, scheduler: SchedulerName, steps: Steps, denoise: Denoise) -> Sigmas:
+    """List the sigmas of a named schedule for a model."""
+    parameterization = parameterization_for(model.prediction, model.options.schedule)
+    whole = math.nextafter(1.0, 0.0)  # only a denoise of exactly 1 takes the whole schedule here
+    return torch.tensor(denoise_schedule(scheduler, parameterization, steps, denoise, full_denoise=whole))
+
+
+@node("KarrasScheduler", category="sampling/custom_sampling/schedulers")
+def karras_schedule(
+    steps: Steps,
+    sigma_max: SigmaMax,
+    sigma_min: SigmaMin,
+    rho: Annotated[float, Meta(ge=0.0, le=100.0), Widget(default=7.0, step=0.01)],
+) -> Sigmas:
+    """Karras et al. 2022: sigmas evenly spaced in sigma^(1/rho)."""
+    return torch.tensor(sigma_curves.karras(steps, sigma_min, sigma_max, rho))
+
+
+@node("ExponentialScheduler", category="sampling/custom_sampling/schedulers")
+def exponential_schedule(steps: Steps, sigma_max: SigmaMax, sigma_min: SigmaMin) -> Sigmas:
+    """Sigmas evenly spaced in log sigma."""
+    return torch.tensor(sigma_curves.exponential(steps, sigma_min, sigma_max))
+
+
+@node("PolyexponentialScheduler", category="sampling/custom_sampling/schedulers")
+def polyexponential_schedule(
+    steps: Steps,
+    sigma_max: SigmaMax,
+    sigma_min: SigmaMin,
+    rho: Annotated[float, Meta(ge=0.0, le=100.0), Widget(default=1.0, step=0.01)],
+) -> Sigmas:
+    """Sigmas whose logarithm follows a power of the way that is left."""
+    return torch.tensor(sigma_curves.polyexponential(steps, sigma_min, sigma_max, rho))
