@@ -4,9 +4,8 @@ Two schemes: `fooocus` is a JSON object, `a1111` the text that AUTOMATIC1111's w
 from a stranger: nothing in it is executed, and what cannot be understood is left out.
 """
 
+import json
 from typing import Any
-
-import msgspec
 
 from graphs import metadata_a1111, metadata_fooocus
 from graphs.catalog import Catalog
@@ -32,11 +31,12 @@ def read(parameters: str, styles: StyleBook | None = None) -> GenerationRequest 
     The scheme is told from the text itself: a JSON object is Fooocus's (also the one its log copies), anything else is
     A1111's. `styles` lets A1111 text be split back into the prompt and its styles.
     """
-    content: Any
-    try:
-        content = msgspec.json.decode(parameters)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        content = None
+    content: Any = None
+    if parameters.lstrip().startswith("{"):
+        try:
+            content = json.loads(parameters)
+        except (ValueError, RecursionError):
+            content = None
     if isinstance(content, dict):
         return metadata_fooocus.read(content)
     return metadata_a1111.read(parameters, styles)

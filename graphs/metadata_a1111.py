@@ -25,7 +25,7 @@ KEYS = {
     "ADM Guidance": "adm_guidance", "Model": "base_model", "Performance": "performance", "VAE": "vae",
     "Raw prompt": "prompt", "Raw negative prompt": "negative_prompt", "Refiner": "refiner_model",
     "Adaptive CFG": "adaptive_cfg", "Clip skip": "clip_skip", "Overwrite Switch": "overwrite_switch",
-    "Refiner Swap Method": "refiner_swap_method", "FreeU": "freeu",
+    "Refiner Swap Method": "refiner_swap_method", "FreeU": "freeu", "Version": "version",
 }  # fmt: skip
 
 _PAIR = re.compile(r'\s*([\w +/-]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
@@ -79,7 +79,8 @@ def read(text: str, styles: StyleBook | None = None) -> GenerationRequest | None
     pairs = {key: _unquoted(value) for key, value in _PAIR.findall(last)}
     if "Steps" not in pairs and "Seed" not in pairs:
         return None
-    prompt, negative = _prompts(lines)
+    by_fooocus = pairs.get("Version", "").startswith("Fooocus")
+    prompt, negative = _two_lines(lines) if by_fooocus else _prompts(lines)
     values: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative, "styles": []}
     values |= {KEYS[key]: value for key, value in pairs.items() if key in KEYS}
     if styles is not None and "Raw prompt" in pairs:
@@ -109,8 +110,14 @@ def _unquoted(value: str) -> str:
     return value
 
 
+def _two_lines(lines: list[str]) -> tuple[str, str]:
+    """The positive and the negative text of Fooocus, which are one line each."""
+    first, second = [*lines, "", ""][:2]
+    return first, second.removeprefix(NEGATIVE).strip()
+
+
 def _prompts(lines: list[str]) -> tuple[str, str]:
-    """The positive and the negative text, each of which may span lines."""
+    """The positive and the negative text of the web UI, each of which may span lines."""
     start = next((n for n, line in enumerate(lines) if line.startswith(NEGATIVE)), len(lines))
     negative = "\n".join(lines[start:]).removeprefix(NEGATIVE).strip()
     return "\n".join(lines[:start]).strip(), negative

@@ -69,7 +69,7 @@ def read(content: Mapping[str, Any]) -> GenerationRequest:
         refiner_switch=number(values.get("refiner_switch")),
         overwrite_switch=number(values.get("overwrite_switch")),
         refiner_swap_method=_text(values.get("refiner_swap_method")) or "joint",
-        clip_skip=whole(values.get("clip_skip")),
+        clip_skip=_clip_skip(values),
         sampler=_text(values.get("sampler")),
         scheduler=_text(values.get("scheduler")),
         vae=None if vae == DEFAULT_VAE else vae,
@@ -131,6 +131,11 @@ def _styles(value: Any) -> list[str] | None:
     if not isinstance(names, list | tuple):
         return None
     return [name for name in names if isinstance(name, str)]
+
+
+def _clip_skip(values: Mapping[str, Any]) -> int | None:
+    """Written only when it is more than 1, so a file of Fooocus's that does not name it means 1."""
+    return whole(values.get("clip_skip", 1 if str(values.get("version", "")).startswith("Fooocus") else None))
 
 
 def _steps(value: Any, mode: Performance | None) -> int | None:

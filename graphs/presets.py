@@ -90,8 +90,14 @@ def _name(value: Any) -> str:
     return _text(value or "None")
 
 
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("a list is needed")
+    return value
+
+
 def _names(value: Any) -> tuple[str, ...]:
-    return tuple(_text(entry) for entry in value)
+    return tuple(_text(entry) for entry in _list(value))
 
 
 def _one_of(names: Iterable[str]) -> Callable[[Any], str]:
@@ -124,7 +130,7 @@ def _aspect(value: Any) -> str:
 
 def _loras(value: Any) -> tuple[Lora, ...]:
     """Slots as `[enabled, name, weight]`, or `[name, weight]` as before Fooocus 2.4."""
-    slots = [(True, *slot) if len(slot) == 2 else tuple(slot) for slot in value]
+    slots = [(True, *slot) if len(slot) == 2 else tuple(slot) for slot in _list(value)]
     loras = [Lora(_name(name), _number(-10, 10)(weight), _flag(enabled)) for enabled, name, weight in slots]
     return tuple(lora for lora in loras if lora.used)
 
@@ -157,7 +163,7 @@ KEYS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "default_prompt_negative": ("negative_prompt", _text),
     "default_styles": ("styles", _names),
     "default_aspect_ratio": ("aspect_ratio", _aspect),
-    "available_aspect_ratios": ("available_aspect_ratios", lambda value: tuple(_aspect(size) for size in value)),
+    "available_aspect_ratios": ("available_aspect_ratios", lambda value: tuple(_aspect(size) for size in _list(value))),
     "default_save_metadata_to_images": ("save_metadata", _flag),
     "default_vae": ("vae", _name),
     "default_inpaint_engine_version": ("inpaint_engine_version", _one_of(("None", "v1", "v2.5", "v2.6"))),
