@@ -1,8 +1,9 @@
 """Lenient decoding of plain data into msgspec structs that reports every fault at once.
 
 The coercion rules are those that clients of the REST contracts rely on: numbers as text, booleans as words, `null`
-for "not given", names in any case, unknown fields ignored. `msgspec.Meta(extra=...)` adds to a field:
-`choices` (a literal's words in the order to print), `aliases` (other spellings of them) and `read` (a function that checks or rewrites the value, raising ValueError).
+for "not given", names in any case, unknown fields ignored. `msgspec.Meta(extra=...)` adds to a field: `choices` (a
+literal's words in the order to print), `aliases` (other spellings of them) and `read` (a function that checks or
+rewrites the value, raising ValueError).
 """
 
 import math
@@ -152,7 +153,7 @@ def _float(value: Any) -> float:
             raise _Refused("float_parsing", msg) from None
     if not isinstance(value, int | float):
         raise _Refused("float_type", "Input should be a valid number")
-    if isinstance(value, int) and abs(value) > 2**1000 or not math.isfinite(value):
+    if (isinstance(value, int) and abs(value) > 2**1000) or not math.isfinite(value):
         raise _Refused("finite_number", "Input should be a finite number")
     return float(value)
 

@@ -47,7 +47,9 @@ class InvalidRequest(FocalError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         named = ", ".join(".".join(map(str, fault.loc)) for fault in faults[:5])
-        super().__init__("invalid_request", f"The request is not valid: {named}.", "Correct the fields named in detail.")
+        super().__init__(
+            "invalid_request", f"The request is not valid: {named}.", "Correct the fields named in detail."
+        )
         self.faults = list(faults)
 
 

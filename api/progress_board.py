@@ -66,5 +66,3 @@ class ProgressBoard:
         while len(self._trackers) > REMEMBERED:
             forgotten, _ = self._trackers.popitem(last=False)
             self._previews.pop(forgotten, None)
-
-

@@ -45,16 +45,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_size: Annotated[int, _doc("Jobs waiting and running before new ones are refused.", ge=1)] = 100
     queue_history: Annotated[int, _doc("Finished jobs kept, with their files; 0 keeps all.", ge=0)] = 0
     persistent: Annotated[bool, _doc("Answer job-history with full records, in Fooocus-API's persistent form.")] = False
-    preset: Annotated[str, _doc("Preset whose values fill what a request leaves out; empty chooses by the models found.")] = ""
+    preset: Annotated[
+        str, _doc("Preset whose values fill what a request leaves out; empty chooses by the models found.")
+    ] = ""
     device: Annotated[str, _doc("Device of the worker: auto, cpu, cuda, cuda:1, mps.")] = "auto"
-    vram: Annotated[int | None, _doc("Bytes of device memory for models (8GiB, 500M); all of it when not given.")] = None
-    ram: Annotated[int | None, _doc("Bytes of main memory for models and cached results; chosen when not given.")] = None
+    vram: Annotated[int | None, _doc("Bytes of device memory for models (8GiB, 500M); all of it when not given.")] = (
+        None
+    )
+    ram: Annotated[int | None, _doc("Bytes of main memory for models and cached results; chosen when not given.")] = (
+        None
+    )
     log_level: Annotated[str, _doc("Log level: critical, error, warning, info, debug.")] = "info"
     base64_raw: Annotated[bool, _doc("Return base64 without the data: prefix.")] = False
     strict_status: Annotated[bool, _doc("Answer failed jobs with status 409, 400 or 500 in JSON modes too.")] = False
     adm_scaler_positive: Annotated[float, _doc("Default of adm_scaler_positive.", ge=0, le=3)] = 1.5
     adm_scaler_negative: Annotated[float, _doc("Default of adm_scaler_negative.", ge=0, le=3)] = 0.8
-    adm_scaler_end: Annotated[float, _doc("Default of adm_scaler_end; releases of Fooocus behaved as 0.3.", ge=0, le=1)] = 0.5
+    adm_scaler_end: Annotated[
+        float, _doc("Default of adm_scaler_end; releases of Fooocus behaved as 0.3.", ge=0, le=1)
+    ] = 0.5
     max_body: Annotated[int, _doc("Largest JSON request body in bytes.", ge=1024)] = 64 * 2**20
     max_upload: Annotated[int, _doc("Largest uploaded file in bytes.", ge=1024)] = 100 * 2**20
 

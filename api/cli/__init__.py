@@ -45,5 +45,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `focal nodes list | head`
         sys.stderr.close()
         return 0
-
-

@@ -14,7 +14,9 @@ SHOWN_WITHOUT_VALUE = (bool,)
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of `focal`."""
-    root = argparse.ArgumentParser(prog="focal", description="Pictures from text: a server, and the same from the terminal.")
+    root = argparse.ArgumentParser(
+        prog="focal", description="Pictures from text: a server, and the same from the terminal."
+    )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="start the server")
@@ -62,7 +64,9 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="where the picture goes (.png, .jpg, .webp)")
     command.add_argument("-n", "--number", type=int, default=1, metavar="N", help="how many pictures, 1 to 32")
     command.add_argument("--negative", default=None, metavar="TEXT", help="what the picture shall not show")
-    command.add_argument("--seed", type=int, default=-1, help="the same seed gives the same picture; random if left out")
+    command.add_argument(
+        "--seed", type=int, default=-1, help="the same seed gives the same picture; random if left out"
+    )
     command.add_argument("--size", default=None, metavar="W*H", help="size in pixels, such as 1152*896")
     command.add_argument("--steps", type=int, default=None, help="sampling steps, 1 to 200")
     command.add_argument("--guidance", type=float, default=None, help="classifier-free guidance, 1 to 30")
@@ -75,7 +79,9 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
 
 def _add_settings(command: argparse.ArgumentParser, names: tuple[str, ...]) -> None:
     group = command.add_argument_group("settings (also FOCAL_NAME in the environment, or focal.toml)")
-    group.add_argument("--config", type=Path, default=None, metavar="FILE", help="settings file instead of ./focal.toml")
+    group.add_argument(
+        "--config", type=Path, default=None, metavar="FILE", help="settings file instead of ./focal.toml"
+    )
     for name in names:
         field = FIELDS[name]
         flag, spellings = f"--{name.replace('_', '-')}", [f"--{name.replace('_', '-')}"]
@@ -105,5 +111,12 @@ def shown_default(value: Any) -> str:
 
 
 def _metavar(name: str) -> str:
-    words = {"data": "DIR", "models": "DIR", "extra_model_paths": "FILE", "vram": "SIZE", "ram": "SIZE", "host": "ADDRESS"}
+    words = {
+        "data": "DIR",
+        "models": "DIR",
+        "extra_model_paths": "FILE",
+        "vram": "SIZE",
+        "ram": "SIZE",
+        "host": "ADDRESS",
+    }
     return words.get(name, "VALUE")

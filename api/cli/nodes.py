@@ -53,7 +53,11 @@ def _show(node: dict[str, Any]) -> None:
     for section, inputs in node["input"].items():
         for name, config in inputs.items() if section != "hidden" else ():
             kind, options = config[0], config[1] if len(config) > 1 else {}
-            words = kind if isinstance(kind, str) else " | ".join(map(str, kind[:12])) + (" | ..." if len(kind) > 12 else "")
+            words = (
+                kind
+                if isinstance(kind, str)
+                else " | ".join(map(str, kind[:12])) + (" | ..." if len(kind) > 12 else "")
+            )
             bounds = ", ".join(f"{key} {options[key]}" for key in ("default", "min", "max") if key in options)
             print(f"  {section:8}  {name}: {words}" + (f"  ({bounds})" if bounds else ""))
     for name, kind in zip(node["output_name"], node["output"], strict=True):

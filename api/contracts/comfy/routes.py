@@ -16,8 +16,8 @@ from api.contracts.comfy.socket import socket_routes
 from api.errors import NotFound
 from api.routing import Handler, both
 from api.services import services
-from engine.jobs.job import FINAL_STATES, NewJob
 from engine.jobs.interface import JobFilter
+from engine.jobs.job import FINAL_STATES, NewJob
 from models.errors import ModelError
 
 CONTRACT = "comfy"
@@ -32,9 +32,7 @@ async def post_prompt(request: Request) -> Response:
     if not isinstance(body, dict) or body.get("prompt") is None:
         error = shapes.prompt_error("no_prompt", "No prompt provided", "No prompt provided")
         return JSONResponse(error, 400)
-    verdict = await served.worker.call(
-        "validate", graph=body["prompt"], targets=body.get("partial_execution_targets")
-    )
+    verdict = await served.worker.call("validate", graph=body["prompt"], targets=body.get("partial_execution_targets"))
     if not verdict["outputs"]:
         error = verdict["error"] or shapes.prompt_error("prompt_no_outputs", "Prompt has no outputs")["error"]
         return JSONResponse({"error": error, "node_errors": verdict["node_errors"]}, 400)

@@ -10,8 +10,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from api.contracts.fooocus_api import replies
 from api.contracts.fooocus_api.replies import GeneratedImage
-from api.images import MEDIA_TYPES, accepted_type, convert
 from api.errors import on_focal_error
+from api.images import MEDIA_TYPES, accepted_type, convert
 from api.services import Services, services
 from engine.errors import FocalError
 from engine.jobs.job import Job

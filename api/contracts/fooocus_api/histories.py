@@ -29,7 +29,7 @@ async def queue_summary(served: Services) -> dict[str, Any]:
 
 
 async def history(served: Services, query: JobHistory) -> dict[str, Any]:
-    """Jobs that wait or run, and finished ones: all of them, oldest first, or newest first page by page (--persistent)."""
+    """Open jobs and finished ones: all of these, oldest first; with --persistent page by page, newest first."""
     open_jobs = await _open_jobs(served, query)
     entries = [msgspec.to_builtins(replies.history_entry(job)) for job in open_jobs]
     if served.settings.persistent:

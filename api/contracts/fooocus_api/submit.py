@@ -54,10 +54,18 @@ async def submit_text_to_image(served: Services, body: TextToImage, mode: Mode) 
 
 def history_params(body: TextToImage, request: GenerationRequest) -> dict[str, object]:
     """The request in the words of the persistent history: what was given, the settled seed, the contract's nulls."""
-    given = {name: value for name, value in msgspec.to_builtins(body).items() if name not in ("save_meta", "webhook_url")}
+    given = {
+        name: value for name, value in msgspec.to_builtins(body).items() if name not in ("save_meta", "webhook_url")
+    }
     given["loras"] = [[lora.enabled, lora.name, lora.weight] for lora in request.loras or ()]
     given["image_seed"] = str(request.seed)
-    return given | {"input_image": None, "input_mask": None, "image_prompts": [], "async_process": None, "webhook_url": None}
+    return given | {
+        "input_image": None,
+        "input_mask": None,
+        "image_prompts": [],
+        "async_process": None,
+        "webhook_url": None,
+    }
 
 
 def _compile(served: Services, request: GenerationRequest, body: TextToImage) -> Compiled:

@@ -1,0 +1,85 @@
+"""`focal serve`: the server."""
+
+import argparse
+import logging
+import socket
+import sys
+
+import msgspec
+import uvicorn
+
+from api.app import create_app
+from api.cli.failure import Failure
+from api.library import Library
+from api.settings import Loaded, Settings
+
+log = logging.getLogger("focal")
+
+
+def run(parsed: argparse.Namespace, loaded: Loaded, notes: list[str]) -> int:
+    logging.basicConfig(
+        level=loaded.settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    for note in notes:
+        log.info("flag %s", note)
+    listener = _listen(loaded.settings)
+    settings = msgspec.structs.replace(loaded.settings, port=listener.getsockname()[1])
+    _introduce(settings)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        log_level=settings.log_level,
+        access_log=settings.log_level == "debug",
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Take the port before anything is loaded: a taken one is told at once. Port 0 becomes a free one."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise Failure(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
+            "Stop what uses it, or choose another with --port."
+        ) from error
+    return listener
+
+
+def _introduce(settings: Settings) -> None:
+    """Say what a new user wants to know: the address, the preset and its model, where models are looked for."""
+    library = Library(settings)
+    catalog = library.catalog
+    preset, checkpoint = catalog.preset_in_force, catalog.default_checkpoint
+    log.info("Focal on %s (pages and routes: %s/docs)", settings.public_url, settings.public_url)
+    log.info("data in %s; checkpoints looked for in %s", settings.data.resolve(), _roots(settings, library))
+    if checkpoint is None:
+        log.error("no checkpoint was found: put one into %s", settings.models_dir.resolve() / "checkpoints")
+    elif not catalog.real_checkpoints:
+        log.warning(
+            "no other checkpoint was found, so the embedded tiny model %s is used (preset %s, %s pixels): "
+            "simple scenes only; put an SDXL .safetensors file into %s for real pictures",
+            *(checkpoint, preset.name, preset.aspect_ratio, settings.models_dir.resolve() / "checkpoints"),
+        )
+    else:
+        log.info("preset %s with checkpoint %s; %d found", preset.name, checkpoint, len(catalog.checkpoints))
+    if settings.preset and catalog.preset(settings.preset) is None:
+        log.warning("there is no preset %r; known: %s", settings.preset, ", ".join(sorted(catalog.presets)))
+    if not settings.loopback and not settings.apikey:
+        log.warning("ANYBODY WHO REACHES %s:%s MAY USE THIS SERVER: set --apikey", settings.host, settings.port)
+    library.close()
+
+
+def _roots(settings: Settings, library: Library) -> str:
+    return ", ".join(map(str, library.roots())) or f"{settings.models_dir.resolve() / 'checkpoints'} (absent)"
