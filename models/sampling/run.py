@@ -80,7 +80,7 @@ def sample(
 
     seed: 0 … 2^64−1. denoise: 0 … 1, the share of the schedule's noise to start from. policy: whose noise and masking
     conventions. legacy_schedules: run `turbo` and `align_your_steps` on `normal`, as Fooocus does.
-    Returns a LATENT on the CPU, float32. Raises ValueError for an unknown sampler or scheduler.
+    Returns a LATENT on the CPU, float32. Raises UnknownSampler and UnknownScheduler.
     """
     sampler = find_sampler(sampler_name)
     if scheduler in MODEL_SCHEDULES:

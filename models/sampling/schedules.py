@@ -2,9 +2,17 @@
 
 from collections.abc import Callable
 
+from models.errors import ModelError
 from models.sampling import sigma_curves as curves
 from models.sampling.parameterization import Parameterization, float32
 from models.sampling.sigma_curves import Sigmas, linspace
+
+
+class UnknownScheduler(ModelError):
+    """A scheduler name that does not exist."""
+
+    code = "unknown_scheduler"
+
 
 Schedule = Callable[[Parameterization, int], Sigmas]
 
@@ -109,9 +117,9 @@ FALL_BACK_TO_NORMAL = ("turbo", "align_your_steps")  # what Fooocus really runs 
 
 
 def schedule(name: str, parameterization: Parameterization, steps: int) -> Sigmas:
-    """The sigmas of a named schedule, each exactly a float32. Raises ValueError for a name that does not exist."""
+    """The sigmas of a named schedule, each exactly a float32. Raises UnknownScheduler."""
     if name not in SCHEDULES:
-        raise ValueError(f"unknown scheduler {name!r}; choose one of {', '.join(SCHEDULES)}")
+        raise UnknownScheduler(f"There is no scheduler {name!r}.", f"Choose one of {', '.join(SCHEDULES)}.")
     return round_to_float32(SCHEDULES[name](parameterization, steps))
 
 

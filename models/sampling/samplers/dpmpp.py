@@ -29,14 +29,21 @@ def dpmpp_2m(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, noise: No
 
 
 def dpmpp_2s_ancestral(
-    denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, noise: Noise, callback: Callback
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    *,
+    noise: Noise,
+    callback: Callback,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
 ) -> Tensor:
     """DPM-Solver++(2S), algorithm 1 with r = ½, down to sigma_down, then fresh noise up to sigma_next."""
     total = len(sigmas) - 1
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = denoise(x, sigma)
         callback(step, total, x, denoised)
-        sigma_down, sigma_up = ancestral_step(sigma, sigma_next)
+        sigma_down, sigma_up = ancestral_step(sigma, sigma_next, eta)
         if sigma_down == 0:
             x = x + slope(x, denoised, sigma) * (sigma_down - sigma)
         else:
@@ -44,5 +51,5 @@ def dpmpp_2s_ancestral(
             x_mid = toward(x, denoised, sigma_mid / sigma)
             x = toward(x, denoise(x_mid, sigma_mid), sigma_down / sigma)
         if sigma_next > 0:
-            x = x + noise(sigma, sigma_next) * sigma_up
+            x = x + noise(sigma, sigma_next) * (s_noise * sigma_up)
     return x

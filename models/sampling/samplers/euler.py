@@ -20,15 +20,22 @@ def euler(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, noise: Noise
 
 
 def euler_ancestral(
-    denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, noise: Noise, callback: Callback
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    *,
+    noise: Noise,
+    callback: Callback,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
 ) -> Tensor:
     """Euler down to sigma_down, then fresh noise up to sigma_next."""
     total = len(sigmas) - 1
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = denoise(x, sigma)
         callback(step, total, x, denoised)
-        sigma_down, sigma_up = ancestral_step(sigma, sigma_next)
+        sigma_down, sigma_up = ancestral_step(sigma, sigma_next, eta)
         x = x + slope(x, denoised, sigma) * (sigma_down - sigma)
         if sigma_next > 0:
-            x = x + noise(sigma, sigma_next) * sigma_up
+            x = x + noise(sigma, sigma_next) * (s_noise * sigma_up)
     return x
