@@ -1,6 +1,7 @@
 """Reading safetensors: header checks with clear faults, then tensors one by one through mmap."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -58,7 +59,10 @@ class WeightFile:
     _handle: Any = None
 
     def __enter__(self) -> Self:
-        self._handle = safe_open(str(self.path), framework="pt", device="cpu").__enter__()
+        try:
+            self._handle = safe_open(str(self.path), framework="pt", device="cpu").__enter__()
+        except (SafetensorError, OSError) as error:
+            raise BadModelFile(self.path, f"cannot be read ({error})", "Download it again.") from error
         return self
 
     def __exit__(
@@ -141,6 +145,6 @@ def _tensor_info(path: Path, name: str, entry: Any, data_bytes: int) -> TensorIn
         raise BadModelFile(
             path, f"stores {name} as {dtype}, which is not supported", "Use an fp16, bf16 or fp32 version."
         )
-    if start > end or start < 0:
+    if start < 0 or end - start != math.prod(shape) * DTYPES[dtype].itemsize:
         raise BadModelFile(path, f"has a damaged header (entry {name})", "Download it again.")
     return TensorInfo(DTYPES[dtype], shape)
