@@ -143,7 +143,7 @@ def value_bytes(value: Any) -> int:
         seen.add(id(item))
         known = getattr(item, "cache_bytes", getattr(item, "nbytes", None))
         storage: Any = getattr(item, "untyped_storage", None)  # a torch view keeps all of its base alive
-        if callable(storage):
+        if storage is not None:
             total += storage().nbytes()
         elif isinstance(known, int):
             total += known

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 from engine.context import RunContext
@@ -49,8 +50,23 @@ class Origins:
         self._by_id[node_id] = Origin(parent, self.display(shown or parent), self.real(parent))
 
 
-def take_in(plan: Plan, origins: Origins, parent: Step, expansion: Expansion) -> tuple[list[str], list[Any]]:
-    """Add an expansion's nodes to the run. Gives the ids of its output nodes, and its result with links as Link.
+@dataclass(slots=True)
+class Detour:
+    """What an expanding node waits for. answers: one per call, with links into the expansion as Link."""
+
+    seconds: float
+    ui: dict[str, list[Any]] | None
+    answers: list[tuple[Any, ...]] = field(default_factory=list)
+    sources: list[Step] = field(default_factory=list)
+    started: float = field(default_factory=perf_counter)
+
+    def total_seconds(self) -> float:
+        """Give the time from the node's call until now."""
+        return self.seconds + perf_counter() - self.started
+
+
+def take_in(plan: Plan, origins: Origins, parent: Step, expansion: Expansion, detour: Detour) -> list[str]:
+    """Add an expansion's nodes to the run and its result to the detour. Gives the ids of its output nodes.
 
     Raises DuplicateNode, InvalidGraph, or NodeInputError when the result links to no node.
     """
@@ -59,25 +75,28 @@ def take_in(plan: Plan, origins: Origins, parent: Step, expansion: Expansion) ->
             raise DuplicateNode(f"Node {node_id!r}", f"{parent.spec.class_type} must expand into ids of its own.")
         node = plan.nodes[node_id] = read_node(node_id, data)
         origins.add(node_id, parent.node_id, (node.extra or {}).get("override_display_id"))
-    values = values_of(parent.spec, expansion)
-    result = [as_link(value) if type(value) is list else value for value in values]
+    result = tuple(as_link(v) if type(v) is list else v for v in values_of(parent.spec, expansion))
     linked = [value.source for value in result if type(value) is Link]
     for source in linked:
         if source not in plan.nodes:
             raise NodeInputError(f"{parent.spec.class_type} expanded into a link to {source!r}, which does not exist.")
     outputs = [node_id for node_id in expansion.graph if plan.is_output(node_id)]
     plan.add([*outputs, *linked])
-    return outputs, result
+    detour.answers.append(result)
+    for source in linked:
+        plan.hold(source)
+        detour.sources.append(plan.step(source))
+    return outputs
 
 
-def settle(plan: Plan, step: Step, answers: Sequence[Sequence[Any]]) -> Outputs:
+def settle(plan: Plan, step: Step, detour: Detour) -> Outputs:
     """Join the answers of an expanding node's calls, links replaced by all elements of what they lead to."""
-    width = max(map(len, answers), default=0)
+    width = max(map(len, detour.answers), default=0)
     slots: list[list[Any]] = [[] for _ in range(width)]
-    for answer in answers:
+    for answer in detour.answers:
         for index, value in enumerate(answer):
             if type(value) is Link:
-                outputs = plan.steps[value.source].outputs or ()
+                outputs = plan.step(value.source).outputs or ()
                 slots[index].extend(outputs[value.slot] if value.slot < len(outputs) else [None])
             elif is_list_slot(step.spec, index) and type(value) is not ExecutionBlocker:
                 slots[index].extend(as_list(step.spec, index, value))

@@ -28,7 +28,7 @@ def failed(job_id: str, step: Step, plan: Plan, origins: Origins, error: Excepti
         code=error.code if isinstance(error, FocalError) else "node_failed",
         hint=error.hint if isinstance(error, FocalError) else "",
         executed=executed,
-        inputs={name: [shown(value) for value in values] for name, values in list_inputs(step).items()},
+        inputs={name: [shown(value) for value in values] for name, values in list_inputs(step, plan).items()},
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.errors import BadNodeResult, NodeInputError
-from engine.plan import DONE, Step
+from engine.plan import DONE, Plan, Step
 from engine.types import ExecutionBlocker, Expansion, NodeSpec, Ui
 
 Outputs = tuple[list[Any], ...]
@@ -31,13 +31,13 @@ def single_inputs(step: Step) -> dict[str, Any] | None:
     return arguments
 
 
-def list_inputs(step: Step) -> dict[str, list[Any]]:
+def list_inputs(step: Step, plan: Plan) -> dict[str, list[Any]]:
     """Give every input as a list; a lazy one not computed, or a slot the source does not have, is [None]."""
     arguments = {name: [value] for name, value in step.constants.items()}
     for name, source, slot in step.links:
         outputs = source.outputs
         if name in step.spec.raw_names:
-            arguments[name] = [list(step.node.inputs[name])]
+            arguments[name] = [list(plan.nodes[step.node_id].inputs[name])]
         elif outputs is None or source.state != DONE or not 0 <= slot < len(outputs):
             arguments[name] = [None]
         else:
@@ -89,6 +89,8 @@ def values_of(spec: NodeSpec, returned: Any) -> tuple[Any, ...]:
 
 def merge(spec: NodeSpec, answers: Sequence[tuple[Any, ...]]) -> Outputs:
     """Join the calls' outputs slot by slot. Raises BadNodeResult when a list slot did not get a list."""
+    if len(answers) == 1 and not spec.has_list_slot:
+        return tuple([value] for value in answers[0])
     width = max(map(len, answers), default=0)
     slots: list[list[Any]] = [[] for _ in range(width)]
     for answer in answers:
@@ -114,6 +116,8 @@ def as_list(spec: NodeSpec, index: int, value: Any) -> Sequence[Any]:
 
 def merge_ui(returned: Sequence[Any]) -> dict[str, list[Any]] | None:
     """Join what the calls show: lists of the same key one after the other."""
+    if len(returned) == 1 and type(returned[0]) is tuple:
+        return None
     shown = [answer.ui for answer in returned if isinstance(answer, Ui | Expansion) and answer.ui is not None]
     if not shown:
         return None

@@ -1,8 +1,11 @@
-"""From a graph to steps: who feeds whom, under which content key. Grows when nodes expand into further nodes."""
+"""From a graph to content keys, and from keys to steps: what a run works on. Grows when nodes expand.
+
+Keys are made for all nodes that feed an output, sources first: they decide what has to run. A `Step`, with arguments
+and neighbours, is made only for a node that a run really looks at.
+"""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,163 +15,216 @@ from engine.registry import Registry
 from engine.signature import PLAIN, Unkeyable, node_key, unique_key
 from engine.types import NodeSpec
 
-log = logging.getLogger(__name__)
-
 NEW, WAITING, RUNNING, DONE = range(4)
 
-Fingerprint = Callable[["Step"], Any]
+Fingerprint = Callable[[str, NodeSpec, dict[str, Any]], Any]
+"""(node id, class, inputs with None for linked ones) -> what else the result depends on."""
 
 
 class Step:
     """One node of one run, and how far it is.
 
-    key: content key; made at random when the node must not be found again (`volatile`).
-    links: (input name, source, slot). outputs: one list per slot, once known. users: links that still want the outputs.
-    waiting: sources not yet there; waiters: steps to look at when this one is done.
+    links: (input name, source, slot). outputs: one list per slot, once known. waiting: sources not yet there; waiters:
+    steps to look at when this one is done. volatile: its result must not be found again. detour: what an expanding node
+    is on the way to.
     """
 
     __slots__ = (
         "constants",
-        "expansion",
+        "detour",
         "fault",
         "is_root",
         "key",
         "links",
-        "node",
         "node_id",
         "outputs",
-        "seconds",
         "spec",
         "state",
-        "ui",
-        "users",
         "volatile",
         "waiters",
         "waiting",
     )
 
-    def __init__(self, node_id: str, node: GraphNode, spec: NodeSpec) -> None:
+    def __init__(self, node_id: str, spec: NodeSpec, key: bytes, volatile: bool) -> None:
         self.node_id = node_id
-        self.node = node
         self.spec = spec
+        self.key = key
+        self.volatile = volatile
         self.constants: dict[str, Any] = {}
         self.links: list[tuple[str, Step, int]] = []
-        self.key = b""
-        self.volatile = False
-        self.fault: FocalError | None = None
-        self.state = NEW
         self.outputs: tuple[list[Any], ...] | None = None
-        self.ui: Any = None
-        self.users = 0
+        self.state = NEW
         self.waiting = 0
         self.waiters: list[Step] = []
         self.is_root = False
-        self.expansion: Any = None
-        self.seconds = 0.0
+        self.fault: FocalError | None = None
+        self.detour: Any = None
 
 
 class Plan:
-    """The steps of one run. Nodes with the same content share one step, under the id that was met first."""
+    """Keys and steps of one run. Nodes with the same content are one step, under the id that was met first.
+
+    users: how many links still want a node's outputs.
+    """
 
     def __init__(self, nodes: dict[str, GraphNode], registry: Registry, fingerprint: Fingerprint) -> None:
         self.nodes = nodes
+        self.keys: dict[str, bytes] = {}
+        self.volatile: set[str] = set()
+        self.twins: dict[str, str] = {}
+        self.users: dict[str, int] = {}
         self.steps: dict[str, Step] = {}
         self._specs = registry.specs
-        self._by_key: dict[bytes, Step] = {}
+        self._by_key: dict[bytes, str] = {}
         self._fingerprint = fingerprint
 
     def add(self, node_ids: Iterable[str]) -> None:
-        """Make steps for these nodes and all that feeds them, sources first. Cost: linear in nodes and links."""
-        steps = self.steps
+        """Make the keys of these nodes and of all that feeds them. Cost: linear in nodes and links."""
+        keys, nodes = self.keys, self.nodes
+        opened: set[str] = set()
         pending = list(node_ids)
         pending.reverse()
         while pending:
             node_id = pending[-1]
-            step = steps.get(node_id)
-            if step is None:
-                step = steps[node_id] = self._open(node_id)
-                for _, source, _ in step.links:
-                    if source not in steps:
-                        pending.append(source)  # type: ignore[arg-type] (ids until the step is closed)
-                continue
-            pending.pop()
-            if not step.key:
-                self._close(step)
+            if node_id in keys:
+                pending.pop()
+            elif node_id in opened:
+                pending.pop()
+                self._make_key(node_id)
+            else:
+                opened.add(node_id)
+                sources = [value[0] for value in nodes[node_id].inputs.values() if type(value) is Link]
+                pending += [i for i in sources if i not in opened and i not in keys and i in nodes]
 
     def is_output(self, node_id: str) -> bool:
         """Whether a node is of an output class."""
         spec = self._specs.get(self.nodes[node_id].class_type)
         return spec is not None and spec.output_node
 
-    def _open(self, node_id: str) -> Step:
-        """Take a node's inputs apart; links hold ids for now."""
+    def step(self, node_id: str) -> Step:
+        """Give the step of a node whose key is made; it is not connected yet."""
+        node_id = self.twins.get(node_id, node_id)
+        step = self.steps.get(node_id)
+        if step is None:
+            class_type = self.nodes[node_id].class_type
+            spec = self._specs.get(class_type) or NodeSpec(class_type, call=lambda: ())
+            step = self.steps[node_id] = Step(node_id, spec, self.keys[node_id], node_id in self.volatile)
+        return step
+
+    def connect(self, step: Step) -> None:
+        """Fill in a step's constants and links; what cannot be becomes its fault."""
+        node = self.nodes[step.node_id]
+        if node.class_type not in self._specs:
+            step.fault = UnknownNode(node.class_type)
+            return
+        keys, steps, twins = self.keys, self.steps, self.twins
+        constants: dict[str, Any] = {}
+        links: list[tuple[str, Step, int]] = []
+        for name, value in passed(step.spec, node):
+            if type(value) is not Link:
+                constants[name] = value
+                continue
+            source_id, slot = value
+            if source_id not in keys:
+                step.fault = NodeInputError(f"Input {name!r} links to node {source_id!r}, which is not in the graph.")
+                return
+            source = steps.get(source_id)
+            if source is None or source_id in twins:
+                source = self.step(source_id)
+            links.append((name, source, slot))
+        step.constants = constants
+        step.links = links
+
+    def hold(self, node_id: str) -> None:
+        """Count one more wish for a node's outputs."""
+        self.users[self.twins.get(node_id, node_id)] += 1
+
+    def let_go(self, node_id: str) -> None:
+        """Take back one wish for a node's outputs, and drop them after the last one.
+
+        An expansion may still ask for them later: the node is new again then, found in the cache or run once more.
+        """
+        node_id = self.twins.get(node_id, node_id)
+        self.users[node_id] = left = self.users[node_id] - 1
+        if left:
+            return
+        step = self.steps.get(node_id)
+        if step is None or step.state != DONE or step.is_root:
+            return
+        step.state = NEW
+        step.outputs = None
+        for value in self.nodes[node_id].inputs.values():
+            if type(value) is Link and value[0] in self.keys:
+                self.hold(value[0])
+
+    def release(self, node_id: str) -> None:
+        """A node is done: let go of its sources."""
+        keys = self.keys
+        for value in self.nodes[node_id].inputs.values():
+            if type(value) is Link and value[0] in keys:
+                self.let_go(value[0])
+
+    def _make_key(self, node_id: str) -> None:
+        """Make a node's key from the keys of its sources; with a key met before, be that node's twin."""
         node = self.nodes[node_id]
         spec = self._specs.get(node.class_type)
-        if spec is None:
-            return self._broken(node_id, node, UnknownNode(node.class_type))
-        step = Step(node_id, node, spec)
-        inputs = node.inputs
-        found = 0
-        for name in spec.names:
-            if name in inputs:
-                found += 1
-                self._take(step, name, inputs[name])
-        if found < len(inputs):
-            for name in sorted(inputs.keys() - spec.by_name.keys()):
-                if type(inputs[name]) is Link or spec.input(name) is not None:  # undeclared constants are dropped
-                    self._take(step, name, inputs[name])
-        return step
-
-    def _take(self, step: Step, name: str, value: Any) -> None:
-        kind = type(value)
-        if kind is Link:
-            if value.source in self.nodes:
-                step.links.append((name, value.source, value.slot))
-            else:
-                step.fault = NodeInputError(
-                    f"Input {name!r} links to node {value.source!r}, which is not in the graph."
-                )
-        else:
-            step.constants[name] = value if kind in PLAIN else unwrap(value)
-
-    def _broken(self, node_id: str, node: GraphNode, fault: FocalError) -> Step:
-        step = Step(node_id, node, NodeSpec(node.class_type, call=lambda: ()))
-        step.fault = fault
-        return step
-
-    def _close(self, step: Step) -> None:
-        """Resolve the links (their sources are closed) and make the key; with a key known already, be that step."""
-        steps = self.steps
-        links: list[tuple[str, Step, int]] = []
-        sources = []
-        volatile = False
-        for name, source_id, slot in step.links:
-            source = steps[source_id]  # type: ignore[index]
-            links.append((name, source, slot))
-            sources.append((name, source.key, slot))
-            if source.volatile or not source.key:  # a source without a key is this step's own consumer: a cycle
+        keys, twins, users = self.keys, self.twins, self.users
+        constants: dict[str, Any] = {}
+        sources: list[Any] = []
+        volatile = spec is None
+        for name, value in passed(spec, node) if spec is not None else ():
+            if type(value) is not Link:
+                constants[name] = value
+                continue
+            source_id, slot = value
+            key = keys.get(source_id)
+            sources += (name, key, slot)
+            if key is None or source_id in self.volatile:  # without a key: not in the graph, or this node's own user
                 volatile = True
-        step.links = links
-        spec = step.spec
         try:
-            extra = None if spec.plain_key and step.fault is None else self._extra(step)
-            step.key = node_key(spec, step.constants, sources, extra)
+            key = self._key(node_id, spec, constants, sources)
         except Unkeyable:
-            step.key = unique_key()
-            volatile = True
-        step.volatile = volatile
-        known = self._by_key.setdefault(step.key, step)
-        if known is step:
-            for _, source, _ in links:
-                source.users += 1
-        else:
-            steps[step.node_id] = known
+            key, volatile = unique_key(), True
+        keys[node_id] = key
+        if volatile:
+            self.volatile.add(node_id)
+        first = self._by_key.setdefault(key, node_id)
+        if first != node_id:
+            twins[node_id] = first
+            return
+        users.setdefault(node_id, 0)
+        for value in node.inputs.values():
+            if type(value) is Link and value[0] in self.nodes:
+                source_id = twins.get(value[0], value[0])
+                users[source_id] = users.get(source_id, 0) + 1
 
-    def _extra(self, step: Step) -> Any:
-        """What a key holds beyond the plain part: fingerprint, node id. Raises Unkeyable."""
-        spec = step.spec
-        if step.fault is not None or not spec.cacheable:
+    def _key(self, node_id: str, spec: NodeSpec | None, constants: dict[str, Any], sources: list[Any]) -> bytes:
+        if spec is None or None in sources:
             raise Unkeyable
-        fingerprint = None if spec.fingerprint is None else self._fingerprint(step)
-        by_id = spec.not_idempotent or "UNIQUE_ID" in spec.hidden.values()
-        return [step.node_id if by_id else None, fingerprint]
+        if spec.plain_key:
+            return node_key(spec, constants, sources)
+        if not spec.cacheable:
+            raise Unkeyable
+        extra: list[Any] = [node_id if spec.id_in_key else None]
+        if spec.fingerprint is not None:
+            extra.append(self._fingerprint(node_id, spec, {**dict.fromkeys(sources[::3]), **constants}))
+        return node_key(spec, constants, sources, extra)
+
+
+def passed(spec: NodeSpec, node: GraphNode) -> list[tuple[str, Any]]:
+    """List the inputs that reach the function: declared ones in the class's order, then links it did not declare.
+
+    Undeclared constants do not reach it; `{"__value__": [...]}` arrives as the list.
+    """
+    inputs = node.inputs
+    found = []
+    for name in spec.names:
+        if name in inputs:
+            value = inputs[name]
+            kind = type(value)
+            found.append((name, value if kind in PLAIN or kind is Link else unwrap(value)))
+    if len(found) < len(inputs):
+        others = sorted(inputs.keys() - spec.by_name.keys())
+        accepted = [name for name in others if type(inputs[name]) is Link or spec.input(name) is not None]
+        found += [(name, unwrap(inputs[name])) for name in accepted]
+    return found

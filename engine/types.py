@@ -188,6 +188,8 @@ class NodeSpec:
     raw_names: frozenset[str] = field(init=False, repr=False)
     hook_names: Mapping[str, frozenset[str] | None] = field(init=False, repr=False)
     """Parameters that `fingerprint`, `validate` and `check_lazy` name; None when one takes any."""
+    has_list_slot: bool = field(init=False, repr=False)
+    id_in_key: bool = field(init=False, repr=False)
     plain_key: bool = field(init=False, repr=False)
     """The key holds class, version, constants and sources, nothing else."""
     plain_call: bool = field(init=False, repr=False)
@@ -195,14 +197,17 @@ class NodeSpec:
 
     def __post_init__(self) -> None:
         id_in_key = self.not_idempotent or "UNIQUE_ID" in self.hidden.values()
+        bare_call = not (self.input_is_list or self.wants_context or self.hidden or self.instance or self.is_async)
         derived: dict[str, Any] = {
             "by_name": {spec.name: spec for spec in self.inputs},
             "names": tuple(spec.name for spec in self.inputs),
             "lazy_names": frozenset(spec.name for spec in self.inputs if spec.lazy),
             "raw_names": frozenset(spec.name for spec in self.inputs if spec.raw_link),
             "hook_names": {hook: parameter_names(getattr(self, hook)) for hook in HOOKS},
+            "has_list_slot": any(slot.is_list for slot in self.outputs),
+            "id_in_key": id_in_key,
             "plain_key": self.cacheable and not id_in_key and self.fingerprint is None,
-            "plain_call": not (self.input_is_list or self.wants_context or self.hidden or self.instance),
+            "plain_call": bare_call and not any(spec.raw_link for spec in self.inputs),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)

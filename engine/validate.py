@@ -40,6 +40,11 @@ class Validation:
     error: Fault | None = None
     graph: Graph = field(default_factory=lambda: Graph({}))
 
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values, the converted graph included."""
+        graph = self.graph.to_json()
+        return {"outputs": self.outputs, "node_errors": self.node_errors, "error": self.error, "graph": graph}
+
 
 def validate(
     graph: Graph | Mapping[str, Any],

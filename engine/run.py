@@ -1,0 +1,323 @@
+"""One execution of one graph: from the outputs backwards, asking for what is missing and nothing else.
+
+A stack of steps replaces recursion. A step on top is looked up in the cache; if it is not there, it waits for its
+sources, which go on top of it; when the last one is done it comes back on top and runs. So the graph is run depth
+first, output by output, and a picture is there before work on the next one begins.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Literal
+
+from engine import events
+from engine.cache import Result, ResultCache
+from engine.caller import Caller, Instances, call_async, call_now
+from engine.context import RunContext
+from engine.errors import DependencyCycle, Interrupted
+from engine.events import Event
+from engine.expansion import Detour, Origins, settle, take_in
+from engine.failure import failed
+from engine.graph import Graph
+from engine.mapping import Outputs, merge, merge_ui, single_inputs, values_of
+from engine.plan import DONE, NEW, RUNNING, WAITING, Plan, Step
+from engine.registry import Registry
+from engine.tasks import Finished, Tasks
+from engine.types import Expansion
+
+log = logging.getLogger(__name__)
+
+POLL_INTERRUPT_S = 0.05
+"""While only async nodes run, the interrupt flag is looked at this often."""
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended. ui: by node id, cached and expanded nodes included, also of a run that failed later.
+
+    error: the event that told of the failure. executed: ids of the nodes whose function ran to its end.
+    """
+
+    status: Literal["succeeded", "failed", "interrupted"]
+    ui: events.UiByNode
+    error: events.Failed | None = None
+    executed: list[str] = field(default_factory=list)
+
+
+class NodeStopped(Exception):
+    """A node did not come to its end; `error` is Interrupted when somebody wished so."""
+
+    def __init__(self, step: Step, error: Exception) -> None:
+        super().__init__(step.node_id)
+        self.step = step
+        self.error = error
+
+
+class Run:
+    """The state of one execution."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        registry: Registry,
+        cache: ResultCache,
+        context: RunContext,
+        instances: Instances,
+        emit: Emit,
+    ) -> None:
+        self.cache = cache
+        self.context = context
+        self.job_id = context.job_id
+        self.origins = Origins()
+        self.caller = Caller(context, self.origins, instances, self.emit)
+        self.plan = Plan(dict(graph.nodes), registry, self.caller.fingerprint)
+        self.tasks = Tasks()
+        self.stack: list[Step] = []
+        self.aliases: dict[Step, list[str]] = {}
+        self.ui: events.UiByNode = {}
+        self.executed: list[str] = []
+        self._send = emit
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def go(self, outputs: list[str]) -> RunResult:
+        """Run to the end and tell about it."""
+        self.emit(events.Started(self.job_id))
+        with self.context.run_guard():
+            try:
+                self._prepare(outputs)
+                self._work()
+            except NodeStopped as stop:
+                return self._stopped(stop)
+            finally:
+                self.tasks.close()
+        return self._end("succeeded", events.Succeeded(self.job_id, self.ui))
+
+    def emit(self, event: Event) -> None:
+        """Send an event, from any thread; nothing follows the last one."""
+        with self._lock:
+            if not self._closed:
+                self._send(event)
+
+    def _end(self, status: Literal["succeeded", "failed", "interrupted"], event: Event) -> RunResult:
+        self.emit(event)
+        with self._lock:
+            self._closed = True
+        return RunResult(status, self.ui, event if isinstance(event, events.Failed) else None, self.executed)
+
+    def _stopped(self, stop: NodeStopped) -> RunResult:
+        step = stop.step
+        if isinstance(stop.error, Interrupted):
+            node_id = self.origins.real(step.node_id)
+            node_type = self.plan.nodes[node_id].class_type
+            return self._end("interrupted", events.Interrupted(self.job_id, node_id, node_type, self.executed))
+        self._drain()
+        return self._end("failed", failed(self.job_id, step, self.plan, self.origins, stop.error, self.executed))
+
+    def _prepare(self, outputs: list[str]) -> None:
+        """Make the keys, tell what is cached, and put the outputs on the stack, the first on top."""
+        plan, cache = self.plan, self.cache
+        plan.add(outputs)
+        volatile = plan.volatile
+        cached = [node_id for node_id, key in plan.keys.items() if key in cache and node_id not in volatile]
+        self.emit(events.Cached(self.job_id, cached))
+        self._demand(outputs)
+
+    def _demand(self, node_ids: list[str]) -> None:
+        for node_id in reversed(node_ids):
+            step = self.plan.step(node_id)
+            step.is_root = True
+            if step.node_id != node_id:
+                self.aliases.setdefault(step, []).append(node_id)
+            self.stack.append(step)
+
+    def _work(self) -> None:
+        stack, tasks = self.stack, self.tasks
+        while True:
+            while stack:
+                step = stack.pop()
+                if step.state == NEW or (step.state == WAITING and not step.waiting):
+                    self._visit(step)
+                if tasks:
+                    self._collect(tasks.poll())
+            if not tasks:
+                break
+            if self.context.interrupt.is_set():
+                raise NodeStopped(tasks.oldest, Interrupted())
+            self._collect(tasks.wait(POLL_INTERRUPT_S))
+        stuck = next((step for step in self.plan.steps.values() if step.is_root and step.state != DONE), None)
+        if stuck is not None:
+            cycle = find_cycle(stuck)
+            raise NodeStopped(cycle[0], DependencyCycle([self.origins.display(step.node_id) for step in cycle]))
+
+    def _visit(self, step: Step) -> None:
+        """Take one look at a step: adopt a cached result, wait for sources, or run."""
+        if step.detour is not None:
+            self._arrive(step)
+            return
+        if step.state == NEW:
+            if not step.volatile:
+                result = self.cache.get(step.key)
+                if result is not None:
+                    self._adopt(step, result)
+                    return
+            self.plan.connect(step)
+            if step.fault is not None:
+                raise NodeStopped(step, step.fault)
+            if self._wait_for(step, self._needed(step)):
+                return
+        if self.context.interrupt.is_set():
+            raise NodeStopped(step, Interrupted())
+        self.emit(events.Executing(self.job_id, step.node_id, self.origins.display(step.node_id)))
+        try:
+            if step.spec.lazy_names and self._wait_for(step, self.caller.wanted_lazily(step, self.plan)):
+                return
+            self._run(step)
+        except NodeStopped:
+            raise
+        except Exception as error:  # a node's code may raise anything
+            raise NodeStopped(step, error) from error
+
+    def _needed(self, step: Step) -> list[Step]:
+        """List the sources that must be there before the node is looked at: lazy ones only if they cost nothing."""
+        lazy = step.spec.lazy_names
+        missing = [(name, source) for name, source, _ in step.links if source.state != DONE]
+        if lazy:
+            cache = self.cache
+            missing = [(n, s) for n, s in missing if n not in lazy or (not s.volatile and s.key in cache)]
+        return [source for _, source in missing]
+
+    def _wait_for(self, step: Step, sources: list[Step]) -> bool:
+        """Put sources on the stack, the first on top, and let the step wait for them. False when there are none."""
+        if not sources:
+            return False
+        step.state = WAITING
+        step.waiting = len(sources)
+        for source in reversed(sources):
+            source.waiters.append(step)
+            if source.state == NEW:
+                self.stack.append(source)
+        return True
+
+    def _run(self, step: Step) -> None:
+        """Call the node's function, or start it if it is async."""
+        spec = step.spec
+        arguments = single_inputs(step) if spec.plain_call else None
+        if arguments is not None:
+            start = perf_counter()
+            returned = [spec.call(**arguments)]
+        else:
+            prepared = self.caller.prepare(step, self.plan)
+            if spec.is_async:
+                step.state = RUNNING
+                self.tasks.start(step, call_async(step, prepared))
+                return
+            start = perf_counter()
+            returned = call_now(step, prepared)
+        self._complete(step, returned, perf_counter() - start)
+
+    def _collect(self, finished: Finished) -> None:
+        """Take the results of async nodes; the first failure is raised after all of them."""
+        first_stop: NodeStopped | None = None
+        for step, task in finished:
+            try:
+                seconds, returned = task.result()
+                self._complete(step, returned, seconds)
+            except Exception as error:  # noqa: BLE001 (a node's code may raise anything)
+                first_stop = first_stop or NodeStopped(step, error)
+        if first_stop is not None:
+            raise first_stop from first_stop.error
+
+    def _complete(self, step: Step, returned: list[Any], seconds: float) -> None:
+        """Take what the calls returned."""
+        spec = step.spec
+        self.executed.append(step.node_id)
+        ui = merge_ui(returned)
+        if any(type(answer) is Expansion for answer in returned):
+            self._expand(step, returned, ui, seconds)
+        else:
+            self._deliver(step, merge(spec, [values_of(spec, answer) for answer in returned]), ui, seconds)
+
+    def _deliver(self, step: Step, outputs: Outputs, ui: dict[str, list[Any]] | None, seconds: float) -> None:
+        """Store a finished node's result and pass it on."""
+        step.outputs = outputs
+        if not step.volatile:
+            self.cache.put(step.key, Result(outputs, ui), seconds)
+        if ui is not None:
+            self._show(step, ui)
+        self._finish(step)
+
+    def _adopt(self, step: Step, result: Result) -> None:
+        """Take a cached result instead of running."""
+        step.outputs = result.outputs
+        if step.is_root or result.ui is not None:
+            self._show(step, result.ui)
+        self._finish(step)
+
+    def _show(self, step: Step, ui: Any) -> None:
+        for node_id in (step.node_id, *self.aliases.get(step, ())):
+            if ui is not None:
+                self.ui[node_id] = ui
+            self.emit(events.Executed(self.job_id, node_id, self.origins.display(node_id), ui))
+
+    def _finish(self, step: Step) -> None:
+        """Wake who waits for the step, and let go of source values that nobody wants any more."""
+        step.state = DONE
+        waiters = step.waiters
+        if waiters:
+            for waiter in reversed(waiters):
+                waiter.waiting -= 1
+                if not waiter.waiting:
+                    self.stack.append(waiter)
+            step.waiters = []
+        self.plan.release(step.node_id)
+
+    def _expand(self, step: Step, returned: list[Any], ui: dict[str, list[Any]] | None, seconds: float) -> None:
+        """Take the expansions' nodes in and wait for the results they promise."""
+        detour = step.detour = Detour(seconds=seconds, ui=ui)
+        for answer in returned:
+            if type(answer) is Expansion:
+                self._demand(take_in(self.plan, self.origins, step, answer, detour))
+            else:
+                detour.answers.append(values_of(step.spec, answer))
+        if ui is not None:
+            self._show(step, ui)
+        if not self._wait_for(step, [source for source in detour.sources if source.state != DONE]):
+            self._arrive(step)
+
+    def _arrive(self, step: Step) -> None:
+        """Finish an expanding node: everything its results link to is there."""
+        detour: Detour = step.detour
+        step.detour = None
+        try:
+            outputs = settle(self.plan, step, detour)
+        except Exception as error:  # what a node promised may be unfit
+            raise NodeStopped(step, error) from error
+        self._deliver(step, outputs, None, detour.total_seconds())
+        for source in detour.sources:
+            self.plan.let_go(source.node_id)
+
+    def _drain(self) -> None:
+        """After a failure, let async nodes that run already come to their end: their pictures are kept."""
+        while self.tasks and not self.context.interrupt.is_set():
+            try:
+                self._collect(self.tasks.wait(POLL_INTERRUPT_S))
+            except NodeStopped as stop:
+                log.warning("node %s failed too: %s", stop.step.node_id, stop.error)
+
+
+def find_cycle(step: Step) -> list[Step]:
+    """Follow unfinished sources from a stuck step until one comes back; give the steps of that circle."""
+    path: dict[Step, None] = {}
+    while step not in path:
+        path[step] = None
+        waits_for = [source for _, source, _ in step.links] + (step.detour.sources if step.detour else [])
+        step = next(source for source in waits_for if source.state != DONE)
+    steps = list(path)
+    return steps[steps.index(step) :]
