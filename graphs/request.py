@@ -25,8 +25,8 @@ SCHEDULERS = (
     "lcm", "turbo", "align_your_steps", "tcd", "edm_playground_v2.5",
 )  # fmt: skip
 
-# Advanced settings of both contracts that act on image inputs, masks or the desktop UI only. Text-to-image accepts and
-# ignores them; docs/reference/text-to-image.md prints this table.
+# Advanced settings of both contracts that act on image inputs, masks or the desktop UI only. Text-to-image accepts them
+# without effect, and the API says so in the job's warnings.
 NO_EFFECT_ON_TEXT_TO_IMAGE: dict[str, str] = {
     "disable_intermediate_results": "results are reported when the job ends",
     "generate_image_grid": "images are returned one by one",

@@ -1,4 +1,4 @@
-"""Metadata: Fooocus's own line as the reference, round trips, and files from strangers (Fooocus behaviour §7, §11.5)."""
+"""Metadata: Fooocus's own line as the reference, round trips, files from strangers (Fooocus behaviour §7, §11.5)."""
 
 import json
 from hashlib import sha256

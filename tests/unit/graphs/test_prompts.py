@@ -77,7 +77,7 @@ def test_text_without_arrays_is_never_changed(text, index):
 
 @given(st.text(alphabet="ab<lora:hey:1.5>, -+"))
 def test_no_well_formed_token_survives(text):
-    left, loras, unknown = take_lora_tokens(text, [], ["hey.safetensors"], limit=5)
+    left, loras, _ = take_lora_tokens(text, [], ["hey.safetensors"], limit=5)
     if "<lora:hey:1.5>" in text:
         assert "<lora:hey:1.5>" not in left
         assert loras

@@ -1,4 +1,4 @@
-"""From request to generation: presets, fallbacks, forced settings, refusals (Fooocus behaviour §1, API contract §2.7)."""
+"""From request to generation: presets, fallbacks, forced settings, refusals (behaviour §1, contract §2.7)."""
 
 import pytest
 from msgspec.structs import replace
