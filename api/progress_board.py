@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from engine.events import Event, Preview, Started
 from engine.jobs.interface import JobStore
-from engine.jobs.job import Job
 from graphs.progress import ProgressTracker
 
 log = logging.getLogger(__name__)
@@ -38,12 +37,12 @@ class ProgressBoard:
         self._trackers: OrderedDict[str, ProgressTracker] = OrderedDict()
         self._previews: dict[str, bytes] = {}
 
-    def of(self, job: Job) -> Shown:
+    def of(self, job_id: str) -> Shown:
         """What is known about a job; nothing yet is 0 percent without text."""
-        tracker = self._trackers.get(job.id)
+        tracker = self._trackers.get(job_id)
         if tracker is None:
             return Shown()
-        return Shown(tracker.state.percent, tracker.state.text or None, self._previews.get(job.id))
+        return Shown(tracker.state.percent, tracker.state.text or None, self._previews.get(job_id))
 
     async def feed(self, event: Event) -> None:
         """Take in one event of any job."""

@@ -105,7 +105,7 @@ def sample(
 
 
 def _die_as_told(context: Context, words: str) -> None:
-    """"die" ends the process at every attempt, "die once" only at the first."""
+    """ "die" ends the process at every attempt, "die once" only at the first."""
     mark = Path(context.temp_dir) / f"{context.job_id}.died"
     if "die" not in words.split() or ("once" in words.split() and mark.exists()):
         return

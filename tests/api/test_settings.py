@@ -73,7 +73,9 @@ def test_sizes_are_powers_of_1024(text, size):
 
 
 def test_flags_of_other_programs_are_accepted_with_one_line_each():
-    taken, lines = absorb(["--listen", "--always-high-vram", "--gpu-device-id", "1", "--outdir", "x", "--nonsense", "y"])
+    taken, lines = absorb(
+        ["--listen", "--always-high-vram", "--gpu-device-id", "1", "--outdir", "x", "--nonsense", "y"]
+    )
     assert taken == {"host": "0.0.0.0", "device": "cuda:1"}
     assert len(lines) == 5
     assert lines[-1] == "--nonsense y: unknown here, ignored"

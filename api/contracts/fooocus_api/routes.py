@@ -11,6 +11,7 @@ from api.contracts.fooocus_api.submit import submit_text_to_image
 from api.decode import decode
 from api.routing import both
 from api.services import services
+from engine.jobs.job import canonical_id
 
 TEXT_BODY_LIMIT = 8 * 2**20  # bytes; a text request carries no pictures
 
@@ -27,11 +28,11 @@ async def query_job(request: Request) -> Response:
     """GET /v1/generation/query-job → stage, progress, step preview and result of one job."""
     query = decode(schemas.QueryJob, await parameters(request), ("query",))
     served = services(request)
+    progress = served.progress.of(canonical_id(query.job_id))  # before the job: never newer than its stage
     job = await served.jobs.store.get(query.job_id)
     if job is None:
         return answers.json(replies.NOT_FOUND_JOB, 404)
     preview = query.require_step_preview or query.require_step_preivew
-    progress = served.progress.of(job)
     reply = await to_thread.run_sync(lambda: replies.async_job(job, progress, served.settings, preview=preview))
     return answers.json(reply)
 
