@@ -19,6 +19,7 @@ from engine.executor import Executor
 from engine.graph import Graph
 from engine.jobs.messages import Run, WorkerConfig
 from engine.registry import Registry
+from engine.validate import validate
 
 log = logging.getLogger("focal.worker")
 
@@ -62,13 +63,12 @@ class Workbench:
             runtime=self.runtime,
             interrupt=interrupt,
             run_guard=getattr(self.runtime, "guard", nullcontext),
+            previews=bool(run.extra.get("previews", True)),
         )
         self._executor.run(Graph.from_json(run.graph), run.outputs or None, context=context, emit=emit)
 
     def validate(self, graph: dict[str, Any], targets: list[str] | None = None) -> dict[str, Any]:
         """Every reason the graph is refused; see `engine.validate`."""
-        from engine.validate import validate
-
         return msgspec.to_builtins(validate(Graph.from_json(graph), self.registry, targets), enc_hook=str)
 
     def object_info(self, class_type: str | None = None) -> dict[str, Any]:
