@@ -15,9 +15,9 @@ DOCS = Path(__file__).parents[3] / "docs"
 STYLES_PAGE = DOCS / "reference" / "styles.md"
 HEAD = """# Styles
 
-279 names can be selected: the two special ones and 277 styles, under the names that Fooocus's users know. The texts are
-Focal's own. `GET /v1/engines/styles` lists the names. They are found in any case, with `-` or `_` for spaces; an unknown
-one is left out with a warning. [What happens to a prompt](../explanation/prompts.md) tells what a style does.
+279 names can be selected: the two special ones and 277 styles, under the names that Fooocus's users know. The texts
+are Focal's own. `GET /v1/engines/styles` lists the names. They are found in any case, with `-` or `_` for spaces; an
+unknown one is left out with a warning. [What happens to a prompt](../explanation/prompts.md) tells what a style does.
 
 * `Fooocus V2` asks for prompt expansion by a language model. None is shipped, for legal reasons: it changes nothing and
   gives a warning.
@@ -26,9 +26,9 @@ one is left out with a warning. [What happens to a prompt](../explanation/prompt
 ## Your own
 
 Put Fooocus style files, unchanged, into `DATA/styles/*.json`: a list of objects with `name`, `prompt` (`{prompt}` marks
-the place of the user's words; each line is a chunk of its own) and `negative_prompt`. A file named like a shipped family,
-such as `sdxl_styles_sai.json`, takes that family's place. Otherwise a shipped style wins over yours of the same name, as
-in Fooocus. `POST /v1/engines/refresh-models` reads the files again.
+the place of the user's words; each line is a chunk of its own) and `negative_prompt`. A file named like a shipped
+family, such as `sdxl_styles_sai.json`, takes that family's place. Otherwise a shipped style wins over yours of the same
+name, as in Fooocus. `POST /v1/engines/refresh-models` reads the files again.
 """
 
 
