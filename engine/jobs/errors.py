@@ -1,5 +1,8 @@
 """What can go wrong with jobs, one class per cause."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from engine.errors import FocalError
 
 
@@ -36,6 +39,16 @@ class IllegalMove(FocalError):
 
     def __init__(self, job_id: str, source: str, target: str) -> None:
         super().__init__("illegal_move", f"Job {job_id} is {source} and cannot become {target}.", "Report this fault.")
+
+
+class GraphRefused(FocalError):
+    """The worker's validation refuses a graph that was queued; error and node_errors are `Validation`'s."""
+
+    def __init__(self, error: Mapping[str, Any] | None, node_errors: Mapping[str, Mapping[str, Any]]) -> None:
+        faults = [error] if error else []
+        faults += [fault for node in node_errors.values() for fault in node["errors"]]
+        told = "; ".join(f"{fault['message']} ({fault['details']})".replace("\n", " ") for fault in faults)
+        super().__init__("graph_refused", f"The graph cannot run: {told}.", "Correct it and submit it again.")
 
 
 class WorkerUnavailable(FocalError):

@@ -89,6 +89,7 @@ class JobService:
         StoreUnavailable."""
         if self.queue_size and self.remaining >= self.queue_size:
             raise QueueFull(self.queue_size)
+        self._being_written += 1  # counted before it is written: many submits at once must not overrun the limit
         # The caller may be cancelled (its client went away) while the job is being written: then the job exists.
         return await asyncio.shield(self._submit(new))
 
@@ -210,7 +211,6 @@ class JobService:
         return tuple(self._dispatcher.active)
 
     async def _submit(self, new: NewJob) -> Job:
-        self._being_written += 1  # counted before it is written: many submits at once must not overrun the limit
         try:
             job = await self.store.submit(new)
         finally:

@@ -27,7 +27,7 @@ class Supervisor:
     """One worker at a time, for one device.
 
     log_path: where the worker's words go, None for nowhere. environment: added to the worker's own, for example
-    {"CUDA_VISIBLE_DEVICES": "1"}.
+    {"CUDA_VISIBLE_DEVICES": "1"}. last_death: why the last worker ended, "" as long as none has.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class Supervisor:
         self._log = WorkerLog(log_path)
         self._process: WorkerProcess | None = None
         self._failures = 0
-        self._cause = ""
-        self._closed = False
+        self.last_death = ""
+        self._closing = asyncio.Event()
         self._changed = asyncio.Condition()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -56,13 +56,10 @@ class Supervisor:
 
     async def close(self) -> None:
         """End the worker for good; whoever waits for one gets WorkerUnavailable."""
-        self._closed = True
+        self._closing.set()
+        self.kill("the server stops")
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        if self._process is not None:
-            self._process.kill("the server stops")
-            await self._process.wait_dead()
+            await self._keeper
         await self._tell()
         self._log.close()
 
@@ -74,7 +71,7 @@ class Supervisor:
     @property
     def is_broken(self) -> bool:
         """Whether the last workers all died before they had run anything."""
-        return not self.is_ready and (self._closed or self._failures >= GIVE_UP_AFTER)
+        return not self.is_ready and (self._closing.is_set() or self._failures >= GIVE_UP_AFTER)
 
     @property
     def pid(self) -> int | None:
@@ -93,17 +90,15 @@ class Supervisor:
             async with asyncio.timeout(timeout_s), self._changed:
                 await self._changed.wait_for(lambda: self.is_ready or self.is_broken)
         except TimeoutError:
-            raise WorkerUnavailable(self._cause or f"it is still starting after {timeout_s:g} s.") from None
+            raise WorkerUnavailable(self.last_death or f"it is still starting after {timeout_s:g} s.") from None
         process = self._ready_process()
         if process is None:
-            raise WorkerUnavailable(self._cause or "it was stopped.")
+            raise WorkerUnavailable(self.last_death or "it was stopped.")
         return process
 
     async def run(self, run: Run, on_event: Callable[[Event], None]) -> Ended:
         """Run a graph on the worker. Raises WorkerDied when it does not survive it, WorkerUnavailable."""
-        process = await self.wait_ready()
-        self._failures = 0
-        return await process.run(run, on_event)
+        return await (await self.wait_ready()).run(run, on_event)
 
     async def call(self, method: str, *, timeout_s: float | None = 60.0, **arguments: Any) -> Any:
         """Ask the worker: validate(graph, targets), object_info(class_type), free(models, results), runtime(name,
@@ -115,7 +110,7 @@ class Supervisor:
             raise WorkerUnavailable(error.cause) from error
         except TimeoutError:
             cause = "it does not answer" if self.is_ready else "it is still starting"
-            raise WorkerUnavailable(self._cause or f"{cause} after {timeout_s:g} s.") from None
+            raise WorkerUnavailable(self.last_death or f"{cause} after {timeout_s:g} s.") from None
 
     def interrupt(self, job_id: str) -> None:
         """Tell the run of this job to stop at its next step."""
@@ -134,29 +129,33 @@ class Supervisor:
         return process
 
     async def _keep(self) -> None:
-        while True:
+        while not self._closing.is_set():
             self._log.forget()
             self._process = process = WorkerProcess(self._config, self.limits, self._log)
             try:
                 await process.start(self._environment)
             except OSError as error:
-                self._cause = f"it could not be started: {error}"
+                self.last_death = f"it could not be started: {error}"
                 self._process = None
             else:
                 await self._follow(process)
             self._failures = 0 if process.has_run else self._failures + 1
             self.restarts += 1
             await self._tell()
-            await asyncio.sleep(PAUSES_S[min(self._failures, len(PAUSES_S) - 1)])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PAUSES_S[min(self._failures, len(PAUSES_S) - 1)]):
+                    await self._closing.wait()
 
     async def _follow(self, process: WorkerProcess) -> None:
+        if self._closing.is_set():
+            process.kill("the server stops")
         with contextlib.suppress(FocalError):
             ready = await asyncio.shield(process.ready)
             log.info("Worker %d is ready with %d node classes", ready.pid, ready.node_count)
-            self._cause = ""
             await self._tell()
-        self._cause = await process.wait_dead()
-        log.warning("The worker died: %s", self._cause)
+        self.last_death = await process.wait_dead()
+        if not self._closing.is_set():
+            log.warning("The worker died: %s", self.last_death)
 
     async def _tell(self) -> None:
         async with self._changed:

@@ -9,14 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from engine.cache import ResultCache
 from engine.context import RunContext
 from engine.errors import FocalError
 from engine.events import Event
 from engine.executor import Executor
-from engine.graph import Graph
+from engine.jobs.errors import GraphRefused
 from engine.jobs.messages import Run, WorkerConfig
 from engine.registry import Registry
 from engine.validate import validate
@@ -52,24 +50,25 @@ class Workbench:
             log.info("Warmed up %s in %.1f s", self._config.warm, time.monotonic() - started)
 
     def run(self, run: Run, interrupt: threading.Event, emit: Callable[[Event], None]) -> None:
-        """Run one graph in this thread; everything that happens goes to `emit`."""
-        context = RunContext(
-            job_id=run.job_id,
-            prompt=run.graph,
-            extra=run.extra,
-            output_dir=Path(self._config.output_dir),
-            input_dir=Path(self._config.input_dir),
-            temp_dir=Path(self._config.temp_dir),
-            runtime=self.runtime,
-            interrupt=interrupt,
-            run_guard=getattr(self.runtime, "guard", nullcontext),
-            previews=bool(run.extra.get("previews", True)),
-        )
-        self._executor.run(Graph.from_json(run.graph), run.outputs or None, context=context, emit=emit)
+        """Run one graph in this thread; everything that happens goes to `emit`.
+
+        Raises GraphRefused: a job may have been kept for long, and the nodes or model files may have changed since.
+        """
+        context = self._context(run, interrupt)
+        checked = validate(run.graph, self.registry, run.outputs or None, context=context)
+        if checked.error is not None or set(run.outputs) - set(checked.outputs):
+            raise GraphRefused(checked.error, checked.node_errors)
+        self._executor.run(checked.graph, checked.outputs, context=context, emit=emit)
 
     def validate(self, graph: dict[str, Any], targets: list[str] | None = None) -> dict[str, Any]:
-        """Every reason the graph is refused; see `engine.validate`."""
-        return msgspec.to_builtins(validate(Graph.from_json(graph), self.registry, targets), enc_hook=str)
+        """Every reason the graph is refused, and the graph as it will run: the fields of `Validation` as JSON."""
+        checked = validate(graph, self.registry, targets, context=self._context(Run("", 0, graph, (), {})))
+        return {
+            "outputs": checked.outputs,
+            "node_errors": checked.node_errors,
+            "error": checked.error,
+            "graph": checked.graph.to_json(),
+        }
 
     def object_info(self, class_type: str | None = None) -> dict[str, Any]:
         return self.registry.object_info(class_type)
@@ -80,6 +79,19 @@ class Workbench:
         if not callable(method):
             raise FocalError("unknown_call", f"The runtime has no method {name!r}.", "Add it to the runtime object.")
         return method(**(arguments or {}))
+
+    def _context(self, run: Run, interrupt: threading.Event | None = None) -> RunContext:
+        return RunContext(
+            job_id=run.job_id,
+            prompt=run.graph,
+            extra=run.extra,
+            output_dir=Path(self._config.output_dir),
+            input_dir=Path(self._config.input_dir),
+            temp_dir=Path(self._config.temp_dir),
+            runtime=self.runtime,
+            interrupt=interrupt or threading.Event(),
+            run_guard=getattr(self.runtime, "guard", nullcontext),
+        )
 
     def free(self, models: bool = True, results: bool = True) -> None:
         """Give memory back: loaded models, kept results."""
