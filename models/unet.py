@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.freeu import FreeU
+from models.layers import Pointwise, Upsample
 
 HEAD_WIDTH = 64  # of every SDXL attention; heads = channels / 64
 GROUPS = 32
@@ -203,10 +204,7 @@ class ResBlock(nn.Module):
                 nn.Conv2d(channels_out, channels_out, 3, padding=1),
             ]
         )
-        if channels_in != channels_out:
-            self.skip_connection = nn.Conv2d(channels_in, channels_out, 1)
-        else:
-            self.skip_connection = None
+        self.skip_connection = Pointwise(channels_in, channels_out) if channels_in != channels_out else None
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         norm, _, conv = self.in_layers
@@ -318,17 +316,6 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.op(x)
-
-
-class Upsample(nn.Module):
-    """Double by nearest neighbours and a convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.layers import Pointwise, Upsample
+
 LOGVAR_RANGE = (-30.0, 20.0)  # of the published encoder
 
 
@@ -32,8 +34,8 @@ class AutoencoderKL(nn.Module):
         self.downscale = 2 ** (len(sizes.widths) - 1)
         self.encoder = Encoder(sizes)
         self.decoder = Decoder(sizes)
-        self.quant_conv = nn.Conv2d(2 * sizes.latent_channels, 2 * sizes.latent_channels, 1)
-        self.post_quant_conv = nn.Conv2d(sizes.latent_channels, sizes.latent_channels, 1)
+        self.quant_conv = Pointwise(2 * sizes.latent_channels, 2 * sizes.latent_channels)
+        self.post_quant_conv = Pointwise(sizes.latent_channels, sizes.latent_channels)
 
     def encode(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return the mean of the latent distribution, or with unit noise (B, 4, H/8, W/8) a sample of it."""
@@ -128,7 +130,7 @@ class ResBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.norm2 = nn.GroupNorm(groups, channels_out, eps=1e-6)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
-        self.nin_shortcut = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else None
+        self.nin_shortcut = Pointwise(channels_in, channels_out) if channels_in != channels_out else None
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x), inplace=True))
@@ -177,17 +179,6 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, (0, 1, 0, 1)))
-
-
-class Upsample(nn.Module):
-    """Double by nearest neighbours and a convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 def _chain(first: int, width: int, blocks: int) -> list[tuple[int, int]]:
