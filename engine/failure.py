@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from engine.errors import DependencyCycle, FocalError
+from engine.errors import DependencyCycle
 from engine.events import Failed
 from engine.expansion import Origins
 from engine.mapping import list_inputs
@@ -18,18 +18,27 @@ SHOWN_CHARACTERS = 200
 def failed(job_id: str, step: Step, plan: Plan, origins: Origins, error: Exception, executed: list[str]) -> Failed:
     """Describe a failure at the submitted node that the step belongs to."""
     node_id = origins.real(step.node_id)
+    message, code, hint = told(error)
     return Failed(
         job_id=job_id,
         node=node_id,
         node_type=plan.nodes[node_id].class_type,
         exception_type=type_name(error),
-        message=error.message if isinstance(error, FocalError) else str(error),
+        message=message,
         traceback=traceback.format_tb(error.__traceback__),
-        code=error.code if isinstance(error, FocalError) else "node_failed",
-        hint=error.hint if isinstance(error, FocalError) else "",
+        code=code,
+        hint=hint,
         executed=executed,
         inputs={name: [shown(value) for value in values] for name, values in list_inputs(step, plan).items()},
     )
+
+
+def told(error: Exception) -> tuple[str, str, str]:
+    """Give message, code and hint: an error's own where it has them as FocalError does (those of models/ do)."""
+    message, code, hint = (getattr(error, name, None) for name in ("message", "code", "hint"))
+    if isinstance(message, str) and isinstance(code, str) and isinstance(hint, str):
+        return message, code, hint
+    return str(error), "node_failed", ""
 
 
 def type_name(error: Exception) -> str:

@@ -145,7 +145,8 @@ def test_a_pair_of_texts_fills_the_shorter_with_empty_chunks(loaded, tokenizer):
     np.testing.assert_allclose(context[0, :, 32:].numpy(), expected_g[:, 32:], atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(context[0, :, :32].numpy(), expected_l[:, :32], atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(facts["pooled_output"][0].numpy(), pooled, atol=TOLERANCE, rtol=0)
-    assert facts["width"] == 512 and facts["crop_h"] == 8
+    assert facts["width"] == 512
+    assert facts["crop_h"] == 8
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from models.errors import ModelError
 from models.files.image import BadImage, encode_image, load_image, to_uint8
 
 
@@ -33,8 +32,10 @@ def test_lossy_files_carry_the_parameters_in_exif(extension):
     texts = {"parameters": "{}", "fooocus_scheme": "fooocus", "prompt": '{"1": {}}', "workflow": "[]"}
     picture = Image.open(io.BytesIO(encode_image(photo(), extension, texts)))
     exif = picture.getexif()
-    assert exif[0x9286] == "{}" and exif[0x927C] == "fooocus"
-    assert exif[0x0110] == 'prompt:{"1": {}}' and exif[0x010F] == "workflow:[]"
+    assert exif[0x9286] == "{}"
+    assert exif[0x927C] == "fooocus"
+    assert exif[0x0110] == 'prompt:{"1": {}}'
+    assert exif[0x010F] == "workflow:[]"
     assert exif[0x0131] == "Focal"
 
 
@@ -46,7 +47,8 @@ def test_letters_beyond_ascii_survive_in_exif():
 def test_metadata_too_long_for_a_jpeg_is_left_out_and_the_picture_is_saved(caplog):
     data = encode_image(photo(), "jpeg", {"parameters": "short", "prompt": "x" * 70_000})
     exif = Image.open(io.BytesIO(data)).getexif()
-    assert exif[0x9286] == "short" and 0x0110 not in exif
+    assert exif[0x9286] == "short"
+    assert 0x0110 not in exif
     assert "too long for EXIF" in caplog.text
 
 
@@ -65,7 +67,8 @@ def test_another_extension_is_refused():
 @pytest.mark.parametrize("extension", ["png", "webp"])
 def test_a_saved_picture_is_loaded_again(extension):
     image, mask = load_image(encode_image(photo(), extension))
-    assert image.shape == (1, 24, 32, 3) and image.dtype == torch.float32
+    assert image.shape == (1, 24, 32, 3)
+    assert image.dtype == torch.float32
     assert torch.equal(mask, torch.zeros(1, 64, 64))
     if extension == "png":
         assert torch.equal(image[0], torch.from_numpy(photo()).float() / 255)
@@ -109,7 +112,8 @@ def test_frames_of_an_animated_picture_become_a_batch():
     frames = [Image.fromarray(photo()), Image.fromarray(photo()[::-1].copy())]
     data = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
     image, mask = load_image(data)
-    assert image.shape == (2, 24, 32, 3) and mask.shape == (2, 64, 64)
+    assert image.shape == (2, 24, 32, 3)
+    assert mask.shape == (2, 64, 64)
 
 
 @pytest.mark.parametrize("format", ["GIF", "TIFF", "BMP", "PPM", "ICO"])
@@ -133,7 +137,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked():
 
     for side in (9_000, 12_000, 50_000):
         header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-        with pytest.raises(BadImage, match="large|pixels"):
+        with pytest.raises(BadImage, match=r"large|pixels"):
             load_image(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
 
 
@@ -150,5 +154,5 @@ def test_damaged_files_are_refused_or_read_but_never_crash(format):
             warnings.simplefilter("ignore")  # Pillow warns of damaged EXIF blocks
             try:
                 load_image(bytes(data))
-            except ModelError as refused:
-                assert refused.hint
+            except BadImage:
+                continue
