@@ -15,7 +15,8 @@ from engine.registry import Registry
 from engine.signature import PLAIN, Unkeyable, node_key, unique_key
 from engine.types import NodeSpec
 
-NEW, WAITING, RUNNING, DONE = range(4)
+NEW, WAITING, RUNNING, DONE, DROPPED = range(5)
+"""DROPPED: done, but the outputs were let go; asked for again, the step is NEW again."""
 
 Fingerprint = Callable[[str, NodeSpec, dict[str, Any]], Any]
 """(node id, class, inputs with None for linked ones) -> what else the result depends on."""
@@ -142,7 +143,7 @@ class Plan:
     def let_go(self, node_id: str) -> None:
         """Take back one wish for a node's outputs, and drop them after the last one.
 
-        An expansion may still ask for them later: the node is new again then, found in the cache or run once more.
+        An expansion may still ask for them later: they are found in the cache then, or the node runs once more.
         """
         node_id = self.twins.get(node_id, node_id)
         self.users[node_id] = left = self.users[node_id] - 1
@@ -151,7 +152,7 @@ class Plan:
         step = self.steps.get(node_id)
         if step is None or step.state != DONE or step.is_root:
             return
-        step.state = NEW
+        step.state = DROPPED
         step.outputs = None
         for value in self.nodes[node_id].inputs.values():
             if type(value) is Link and value[0] in self.keys:

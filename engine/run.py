@@ -24,7 +24,7 @@ from engine.expansion import Detour, Origins, settle, take_in
 from engine.failure import failed
 from engine.graph import Graph
 from engine.mapping import Outputs, merge, merge_ui, single_inputs, values_of
-from engine.plan import DONE, NEW, RUNNING, WAITING, Plan, Step
+from engine.plan import DONE, DROPPED, NEW, RUNNING, WAITING, Plan, Step
 from engine.registry import Registry
 from engine.tasks import Finished, Tasks
 from engine.types import Expansion
@@ -133,6 +133,8 @@ class Run:
         for node_id in reversed(node_ids):
             step = self.plan.step(node_id)
             step.is_root = True
+            if step.state == DROPPED:
+                step.state = NEW
             if step.node_id != node_id:
                 self.aliases.setdefault(step, []).append(node_id)
             self.stack.append(step)
@@ -201,7 +203,8 @@ class Run:
         step.waiting = len(sources)
         for source in reversed(sources):
             source.waiters.append(step)
-            if source.state == NEW:
+            if source.state in (NEW, DROPPED):
+                source.state = NEW
                 self.stack.append(source)
         return True
 

@@ -6,8 +6,21 @@ from typing import Annotated, Any, Literal
 import pytest
 from msgspec import Meta
 
-from engine import ANY, Choices, Context, Graph, InputSpec, NodeSpec, OutputSpec, Registry, RunContext, Socket, Ui
-from engine import node, spec_of
+from engine import (
+    ANY,
+    Choices,
+    Context,
+    Graph,
+    InputSpec,
+    NodeSpec,
+    OutputSpec,
+    Registry,
+    RunContext,
+    Socket,
+    Ui,
+    node,
+    spec_of,
+)
 from engine.validate import Validation, types_fit, validate
 
 Image = Annotated[Any, Socket("IMAGE")]
