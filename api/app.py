@@ -28,15 +28,16 @@ from engine.jobs.errors import QueueFull
 from engine.jobs.live import QueueChanged
 from engine.jobs.messages import WorkerConfig
 from engine.jobs.queue import JobService
-from engine.jobs.store import SqlStore
 
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, config: WorkerConfig | None = None) -> Starlette:
+def create_app(
+    settings: Settings, config: WorkerConfig | None = None, library: Library | None = None
+) -> Starlette:
     """Build the application. Its lifespan opens the job store and starts the worker, and does not wait for it.
 
-    config: replaces what the settings tell the worker, for a worker with other nodes.
+    config: replaces what the settings tell the worker, for one with other nodes. library: one that is read already.
     """
     middleware = [
         Middleware(
@@ -55,20 +56,22 @@ def create_app(settings: Settings, config: WorkerConfig | None = None) -> Starle
             HTTPException: on_http_error,
             500: on_unexpected,
         },
-        lifespan=_lifespan(settings, config),
+        lifespan=_lifespan(settings, config, library),
     )
     app.router.redirect_slashes = False
     return app
 
 
 def _lifespan(
-    settings: Settings, config: WorkerConfig | None
+    settings: Settings, config: WorkerConfig | None, known: Library | None
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        from engine.jobs.store import SqlStore  # a third of the start-up time is the database's
+
         for folder in ("outputs", "input", "temp"):
             (settings.data / folder).mkdir(parents=True, exist_ok=True)
-        library = Library(settings)
+        library = known or Library(settings)
         retention = Retention(settings)
         told = config or worker_config(settings, library, warm=True)
         store = SqlStore(settings.data / "jobs.sqlite3")

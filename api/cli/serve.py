@@ -26,9 +26,10 @@ def run(parsed: argparse.Namespace, loaded: Loaded, notes: list[str]) -> int:
         log.info("flag %s", note)
     listener = _listen(loaded.settings)
     settings = msgspec.structs.replace(loaded.settings, port=listener.getsockname()[1])
-    _introduce(settings)
+    library = Library(settings)
+    _introduce(settings, library)
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, library=library),
         log_config=None,
         log_level=settings.log_level,
         access_log=settings.log_level == "debug",
@@ -57,9 +58,8 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _introduce(settings: Settings) -> None:
+def _introduce(settings: Settings, library: Library) -> None:
     """Say what a new user wants to know: the address, the preset and its model, where models are looked for."""
-    library = Library(settings)
     catalog = library.catalog
     preset, checkpoint = catalog.preset_in_force, catalog.default_checkpoint
     log.info("Focal on %s (pages and routes: %s/docs)", settings.public_url, settings.public_url)
@@ -78,7 +78,6 @@ def _introduce(settings: Settings) -> None:
         log.warning("there is no preset %r; known: %s", settings.preset, ", ".join(sorted(catalog.presets)))
     if not settings.loopback and not settings.apikey:
         log.warning("ANYBODY WHO REACHES %s:%s MAY USE THIS SERVER: set --apikey", settings.host, settings.port)
-    library.close()
 
 
 def _roots(settings: Settings, library: Library) -> str:

@@ -11,6 +11,11 @@ from api.settings import Settings
 from graphs.request import NO_EFFECT_ON_TEXT_TO_IMAGE, FreeU, GenerationRequest, Lora, Refused
 from graphs.sizes import parse_aspect_ratio
 
+# A refiner that could be switched to is refused (graphs.resolve), so what steers the switch has nothing to steer.
+NO_EFFECT_WITHOUT_REFINER = {
+    "refiner_swap_method": "there is no refiner yet",
+    "overwrite_switch": "there is no refiner yet",
+}
 # Neutral field → the body's own field, for naming what was refused.
 WIRE_NAMES: dict[str, tuple[str, ...]] = {
     "styles": ("style_selections",),
@@ -101,7 +106,7 @@ def without_effect(advanced: AdvancedParams) -> list[str]:
     plain = AdvancedParams()
     return [
         f"advanced_params.{name} has no effect on text-to-image: {reason}."
-        for name, reason in NO_EFFECT_ON_TEXT_TO_IMAGE.items()
+        for name, reason in (NO_EFFECT_ON_TEXT_TO_IMAGE | NO_EFFECT_WITHOUT_REFINER).items()
         if name in AdvancedParams.__struct_fields__ and getattr(advanced, name) != getattr(plain, name)
     ]
 
