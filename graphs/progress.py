@@ -14,6 +14,7 @@ from engine.graph import Graph, Link
 
 Words = Literal["fooocus_api", "fooocusapi"]
 
+PREPARING_PERCENT = 3
 FIRST_STEP_PERCENT = 15
 LAST_STEP_PERCENT = 99
 # Node classes by the phase they belong to; sampling nodes are those with a `steps` input.
@@ -87,8 +88,8 @@ class ProgressTracker:
             self._move(self._percent(), f"Preparing task {image}/{self._images} ...")
         elif kind in SAVING:
             self._move(self._percent(), f"Saving image {image}/{self._images} to system ...")
-        elif self.state.percent < FIRST_STEP_PERCENT:
-            self._move(3, "Processing prompts ...")
+        elif self.state.percent <= PREPARING_PERCENT:
+            self._move(PREPARING_PERCENT, "Processing prompts ...")
 
     def _sampling(self, node: str, value: float, maximum: float) -> None:
         self._done[node] = self._steps[node] * min(1.0, value / maximum)

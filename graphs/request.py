@@ -146,7 +146,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     save_extension: Literal["png", "jpg", "jpeg", "webp"] = "png"
     save_name: str = ""
-    save_metadata: bool = True
+    save_metadata: bool | None = None
     metadata_scheme: Literal["fooocus", "a1111"] = "fooocus"
     created_by: str = ""
 

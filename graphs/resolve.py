@@ -113,7 +113,7 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
         **sampling,
         save_extension=request.save_extension,
         save_name=request.save_name,
-        save_metadata=request.save_metadata,
+        save_metadata=given(request.save_metadata, preset.save_metadata),
         metadata_scheme=request.metadata_scheme,
         created_by=request.created_by,
         preview=not request.disable_preview,
