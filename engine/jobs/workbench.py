@@ -91,6 +91,7 @@ class Workbench:
             runtime=self.runtime,
             interrupt=interrupt or threading.Event(),
             run_guard=getattr(self.runtime, "guard", nullcontext),
+            previews=bool(run.extra.get("previews", True)),
         )
 
     def free(self, models: bool = True, results: bool = True) -> None:
