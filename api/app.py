@@ -23,8 +23,10 @@ from api.progress_board import ProgressBoard
 from api.retention import Retention
 from api.services import Services
 from api.settings import Settings
+from api.webhooks import payloads
 from engine.errors import FocalError
 from engine.jobs.errors import QueueFull
+from engine.jobs.job import Job
 from engine.jobs.live import QueueChanged
 from engine.jobs.messages import WorkerConfig
 from engine.jobs.queue import JobService
@@ -32,9 +34,7 @@ from engine.jobs.queue import JobService
 log = logging.getLogger(__name__)
 
 
-def create_app(
-    settings: Settings, config: WorkerConfig | None = None, library: Library | None = None
-) -> Starlette:
+def create_app(settings: Settings, config: WorkerConfig | None = None, library: Library | None = None) -> Starlette:
     """Build the application. Its lifespan opens the job store and starts the worker, and does not wait for it.
 
     config: replaces what the settings tell the worker, for one with other nodes. library: one that is read already.
@@ -68,21 +68,29 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         from engine.jobs.store import SqlStore  # a third of the start-up time is the database's
+        from engine.jobs.webhooks import Webhooks
 
         for folder in ("outputs", "input", "temp"):
             (settings.data / folder).mkdir(parents=True, exist_ok=True)
         library = known or Library(settings)
-        retention = Retention(settings)
         told = config or worker_config(settings, library, warm=True)
         store = SqlStore(settings.data / "jobs.sqlite3")
-        async with running(settings, store, told, on_end=retention.job_ended) as room:
+        retention, webhooks = Retention(settings), Webhooks(store, payloads(settings))
+
+        def job_ended(job: Job) -> None:
+            retention.job_ended(job)
+            webhooks.notify(job)
+
+        async with running(settings, store, told, on_end=job_ended) as room:
             board, hub = ProgressBoard(room.jobs), Hub(room.jobs)
             app.state.services = Services(settings, room.jobs, room.worker, library, board, hub)
             listener = asyncio.create_task(_listen(room.jobs, board, hub), name="events")
             try:
                 await retention.start(room.jobs)
+                await webhooks.start()
                 yield
             finally:
+                await webhooks.close()
                 listener.cancel()
                 await asyncio.gather(listener, return_exceptions=True)
                 await retention.close()
