@@ -6,7 +6,6 @@ Architecture: Podell et al. 2023, "SDXL", https://arxiv.org/abs/2307.01952.
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -166,8 +165,9 @@ class UNet(nn.Module):
             if freeu is not None:
                 h, skip = freeu.apply(h, skip, self.sizes.model_channels)
             h = torch.cat((h, skip), dim=1)
+            size = (skips[-1].shape[-2], skips[-1].shape[-1]) if skips else None
             for stage in block:  # pyright: ignore[reportGeneralTypeIssues]
-                h = _run(stage, h, emb, prepared)
+                h = stage(h, size) if isinstance(stage, Upsample) else _run(stage, h, emb, prepared)
         return h
 
     def _number_blocks(self) -> None:
@@ -320,13 +320,12 @@ class Downsample(nn.Module):
 
 def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
     """Return (B, width) float32 sinusoids, cosines first; base 10000, no shift."""
-    angles = timesteps.float()[:, None] * _frequencies(width // 2, timesteps.device)
+    half = width // 2
+    frequencies = torch.exp(
+        torch.arange(half, dtype=torch.float32, device=timesteps.device) * (-math.log(10000) / half)
+    )
+    angles = timesteps.float()[:, None] * frequencies
     return torch.cat((angles.cos(), angles.sin()), dim=-1)
-
-
-@lru_cache(maxsize=8)
-def _frequencies(count: int, device: torch.device) -> Tensor:
-    return torch.exp(-math.log(10000) * torch.arange(count, dtype=torch.float32) / count).to(device)
 
 
 def _heads(x: Tensor) -> Tensor:
