@@ -70,6 +70,12 @@ def test_unet_equals_diffusers_for_other_sizes_and_a_picture_that_is_not_square(
     torch.testing.assert_close(ours(model, plan, 24, 12), expected, rtol=0, atol=TOLERANCE)
 
 
+def test_unet_equals_diffusers_for_a_picture_that_is_no_multiple_of_32_pixels(tmp_path: Path) -> None:
+    model, state = load(tmp_path / "a.safetensors")
+    expected = theirs(state, model.unet.sizes, TINY, 13, 10)
+    torch.testing.assert_close(ours(model, TINY, 13, 10), expected, rtol=0, atol=TOLERANCE)
+
+
 def test_context_may_be_prepared_once_for_all_steps(tmp_path: Path) -> None:
     model, _ = load(tmp_path / "a.safetensors")
     assert torch.equal(ours(model, TINY, prepare=True), ours(model, TINY))
