@@ -16,6 +16,7 @@ from graphs.resolve import Generation
 from graphs.styles import StyleBook
 
 SCHEMES = ("fooocus", "a1111")
+MAX_CHARACTERS = 1_000_000  # No picture says more about itself; longer text is not read.
 
 
 def payload(generation: Generation, text: ImageText, catalog: Catalog, *, version: str = VERSION) -> str:
@@ -31,6 +32,8 @@ def read(parameters: str, styles: StyleBook | None = None) -> GenerationRequest 
     The scheme is told from the text itself: a JSON object is Fooocus's (also the one its log copies), anything else is
     A1111's. `styles` lets A1111 text be split back into the prompt and its styles.
     """
+    if len(parameters) > MAX_CHARACTERS:
+        return None
     content: Any = None
     if parameters.lstrip().startswith("{"):
         try:

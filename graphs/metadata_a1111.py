@@ -28,7 +28,8 @@ KEYS = {
     "Refiner Swap Method": "refiner_swap_method", "FreeU": "freeu", "Version": "version",
 }  # fmt: skip
 
-_PAIR = re.compile(r'\s*([\w +/-]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
+# A key of at most 40 characters and its value, quoted or up to the next comma.
+_PAIR = re.compile(r'([\w+/-][\w +/-]{0,39}):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
 NEGATIVE = "Negative prompt:"
 
 

@@ -1,14 +1,13 @@
 """Prompt text before styles: lines, LoRA tokens, arrays (Fooocus behaviour §2.1, §2.2, §2.4). Pure text."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from pathlib import PurePath
 
 from graphs.request import Lora
 
 _LORA = re.compile(r"<lora:([^:]+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))>")
-_ARRAY = re.compile(r"\[\[(.*?)\]\]")
 
 
 def clean_line(line: str) -> str:
@@ -61,12 +60,20 @@ def take_lora_tokens(
     return normalise_commas(",".join(pieces)), loras, unknown
 
 
+def _arrays(line: str) -> Iterator[str]:
+    """What stands between `[[` and the next `]]`, left to right; found without backtracking, whatever the text."""
+    start = line.find("[[")
+    while start >= 0 and (end := line.find("]]", start + 2)) >= 0:
+        yield line[start + 2 : end]
+        start = line.find("[[", end + 2)
+
+
 def expand_arrays(line: str, index: int) -> str:
     """Pick one element of every `[[a, b, c]]` for image `index` of a batch; the first array turns fastest.
 
     Elements are not trimmed, as in Fooocus.
     """
-    arrays = [(match[0], match[1].split(",")) for match in _ARRAY.finditer(line)]
+    arrays = [(f"[[{content}]]", content.split(",")) for content in _arrays(line)]
     if not arrays:
         return line
     digit = index % prod(len(elements) for _, elements in arrays)

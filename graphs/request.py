@@ -77,6 +77,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "overwrite_step": (-1, 10_000),
     "overwrite_switch": (-1, 10_000),
 }
+MAX_PROMPT_CHARACTERS = 100_000
+MAX_PROMPT_LINES = 400  # Each line, and each style, is a chunk that the text encoders read on its own.
+MAX_STYLES = 300
 
 
 class Lora(Struct, frozen=True):
@@ -151,11 +154,18 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_by: str = ""
 
     def check_limits(self) -> None:
-        """Raise Refused for the first number outside `LIMITS`; NaN is outside."""
+        """Raise Refused for a number outside `LIMITS` (NaN is outside) and for more text than anyone writes."""
         for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise Refused(name, f"{name} is {value}.", f"It must lie between {low:g} and {high:g}.")
+        for name in ("prompt", "negative_prompt"):
+            text = getattr(self, name) or ""
+            if len(text) > MAX_PROMPT_CHARACTERS or text.count("\n") >= MAX_PROMPT_LINES:
+                limits = f"{MAX_PROMPT_CHARACTERS} characters and {MAX_PROMPT_LINES} lines"
+                raise Refused(name, f"The {name.replace('_', ' ')} is too long.", f"At most {limits} are read.")
+        if self.styles is not None and len(self.styles) > MAX_STYLES:
+            raise Refused("styles", f"{len(self.styles)} styles were given.", f"At most {MAX_STYLES} can be used.")
 
     def seeded(self, draw: Callable[[], int] | None = None) -> "GenerationRequest":
         """Settle the seed: a missing or out-of-range one (−1 included) becomes a random number of 0..2**63 − 1."""

@@ -179,6 +179,14 @@ def test_any_text_is_read_without_an_error(text):
     read(f"{text}\nSteps: 1, Seed: 2, {text}", CATALOG.styles)
 
 
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("piece", [" ", "a", "a ", "a: ", 'a: "', '\\"', "\n", "Negative prompt: ", ",", "a:,"])
+def test_long_text_takes_no_long_time(piece):
+    read(piece * (500_000 // len(piece)) + "\nSteps: 1, Seed: 2", CATALOG.styles)
+    read("Steps: 1, Seed: 2, " + piece * (500_000 // len(piece)), CATALOG.styles)
+    assert read(" " * 1_000_001) is None
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -7,6 +7,7 @@ from graphs.catalog import Catalog
 from graphs.presets import load_presets
 from graphs.request import LIMITS, GenerationRequest, Lora, Refused
 from graphs.resolve import resolve
+from graphs.text_to_image import text_to_image
 
 JUGGERNAUT = "juggernautXL_v8Rundiffusion.safetensors"
 TINY = "focal-tiny-sdxl.safetensors"
@@ -173,6 +174,21 @@ def test_a_number_outside_its_limits_is_refused_by_field(name):
         with pytest.raises(Refused) as caught:
             resolve(replace(REQUEST, **{name: value}), FULL)
         assert caught.value.field == name
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("prompt", "a" * 100_001), ("negative_prompt", "a\n" * 400), ("styles", ["SAI Anime"] * 301)]
+)
+def test_more_words_than_anyone_writes_are_refused(field, value):
+    with pytest.raises(Refused) as caught:
+        resolve(replace(REQUEST, **{field: value}), FULL)
+    assert caught.value.field == field
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("piece", ["[[", "[[a]]", "<lora:", "<lora:hey:1>", "__", "__color__ ", "(", ", "])
+def test_hostile_prompts_take_no_long_time(piece):
+    text_to_image(replace(REQUEST, prompt=piece * (100_000 // len(piece))), FULL)
 
 
 def test_a_refiner_equal_to_the_base_is_none():
