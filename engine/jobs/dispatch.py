@@ -135,7 +135,7 @@ class Dispatcher:
                 await self._refuse_or_wait(error)
             except StoreUnavailable as error:
                 log.error("The queue waits for its storage: %s", error)
-                await asyncio.sleep(RETRY_STORE_S[-1])
+                await asyncio.sleep(1.0)
 
     async def _run_next(self, worker: Supervisor) -> None:
         if self._closing:

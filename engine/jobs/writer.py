@@ -75,13 +75,17 @@ class GroupWriter:
 
 def _attempt(connection: Connection, work: Work) -> Any:
     """Give the work's result, or the error it ended with as a value."""
+    connection.exec_driver_sql("SAVEPOINT work")
     try:
-        with connection.begin_nested():
-            return work(connection)
+        result = work(connection)
     except (SQLAlchemyError, FocalError) as error:
-        if not connection.in_transaction():  # the database gave up the whole transaction, and what came before in it
-            raise
-        return error
+        try:
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
+        except SQLAlchemyError:  # a full disk ends the whole transaction, and with it what came before in it
+            raise error from None
+        result = error
+    connection.exec_driver_sql("RELEASE SAVEPOINT work")
+    return result
 
 
 def _settle(batch: list[_Entry], results: list[Any]) -> None:
