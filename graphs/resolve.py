@@ -4,6 +4,7 @@ The result is complete; every choice that differs from the request is named in t
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -70,39 +71,23 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
     cannot be done at all raises Refused.
     """
     request.check_limits()
+    if request.black_out_nsfw:
+        raise Refused("black_out_nsfw", "Focal has no safety checker yet.", "Send black_out_nsfw as false.")
     seed = request.seed
     if seed is None:
         raise Refused("seed", "The request has no seed yet.", "Call request.seeded() before compiling it.")
     warnings: list[str] = []
     preset = _preset(request, catalog, warnings)
     mode = _performance(request, preset, warnings)
-    if request.black_out_nsfw:
-        raise Refused("black_out_nsfw", "Focal has no safety checker yet.", "Send black_out_nsfw as false.")
-
-    styles, expansion = _styles(given(request.styles, preset.styles), catalog, warnings)
-    main, extra = split_lines(given(request.prompt, "") or preset.prompt)
-    negative, extra_negatives = split_lines(given(request.negative_prompt, preset.negative_prompt))
-    main, loras = installed_loras(request, preset, mode, main, catalog, warnings)
-    if not main:
-        expansion = False
-    if expansion and catalog.expansion is None:
-        warnings.append(f"{EXPANSION} was left out: no prompt-expansion model is installed.")
-        expansion = False
-
-    width, height = _size(request, preset)
     check_refiner(request, preset, mode, catalog, warnings)
-    sampling = _sampling(request, preset, mode, warnings)
+    main, extra = split_lines(given(request.prompt, "") or preset.prompt)
+    main, loras = installed_loras(request, preset, mode, main, catalog, warnings)
+    width, height = _size(request, preset)
     generation = Generation(
-        prompt=main,
-        extra_prompts=extra,
-        negative=negative,
-        extra_negatives=extra_negatives,
-        styles=styles,
-        expansion=expansion,
+        **_words(request, preset, main, extra, catalog, warnings),
         image_number=given(request.image_number, preset.image_number),
         seed=seed,
         seed_increment=not request.disable_seed_increment,
-        wildcards_in_order=request.read_wildcards_in_order,
         checkpoint=installed_checkpoint(request, preset, catalog, warnings),
         vae=installed_vae(request, preset, catalog, warnings),
         loras=loras,
@@ -110,15 +95,41 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
         freeu=request.freeu,
         width=width,
         height=height,
-        **sampling,
-        save_extension=request.save_extension,
-        save_name=request.save_name,
-        save_metadata=given(request.save_metadata, preset.save_metadata),
-        metadata_scheme=request.metadata_scheme,
-        created_by=request.created_by,
-        preview=not request.disable_preview,
+        **_sampling(request, preset, mode, warnings),
+        **_saving(request, preset),
     )
     return generation, warnings
+
+
+def _words(
+    request: GenerationRequest, preset: Preset, main: str, extra: list[str], catalog: Catalog, warnings: list[str]
+) -> dict[str, Any]:
+    """Prompt, negative and styles; expansion only where there is a prompt and a model for it."""
+    negative, extra_negatives = split_lines(given(request.negative_prompt, preset.negative_prompt))
+    styles, expansion = _styles(given(request.styles, preset.styles), catalog, warnings)
+    if expansion and main and catalog.expansion is None:
+        warnings.append(f"{EXPANSION} was left out: no prompt-expansion model is installed.")
+    return {
+        "prompt": main,
+        "extra_prompts": extra,
+        "negative": negative,
+        "extra_negatives": extra_negatives,
+        "styles": styles,
+        "expansion": expansion and bool(main) and catalog.expansion is not None,
+        "wildcards_in_order": request.read_wildcards_in_order,
+    }
+
+
+def _saving(request: GenerationRequest, preset: Preset) -> dict[str, Any]:
+    """How the pictures leave: file names and formats, metadata, previews on the way."""
+    return {
+        "save_extension": request.save_extension,
+        "save_name": request.save_name,
+        "save_metadata": given(request.save_metadata, preset.save_metadata),
+        "metadata_scheme": request.metadata_scheme,
+        "created_by": request.created_by,
+        "preview": not request.disable_preview,
+    }
 
 
 def _preset(request: GenerationRequest, catalog: Catalog, warnings: list[str]) -> Preset:
@@ -159,7 +170,7 @@ def _size(request: GenerationRequest, preset: Preset) -> tuple[int, int]:
     return check_size(width, height)
 
 
-def _sampling(request: GenerationRequest, preset: Preset, mode: Performance, warnings: list[str]) -> dict:
+def _sampling(request: GenerationRequest, preset: Preset, mode: Performance, warnings: list[str]) -> dict[str, Any]:
     """The numbers of the denoise loop; a distilled mode forces its own."""
     overwrite = given(request.overwrite_step, preset.overwrite_step)
     steps = overwrite if overwrite > 0 else mode.steps
