@@ -27,6 +27,7 @@ class StandInUNet:
         self.timesteps: list[float] = []
         self.rows: list[int] = []
         self.lengths: list[int] = []
+        self.inputs: list[Tensor] = []
         self.prepared = 0
 
     def prepare(self, context: Tensor) -> Tensor:
@@ -38,6 +39,7 @@ class StandInUNet:
         self.timesteps.append(float(timesteps[0]))
         self.rows.append(len(x))
         self.lengths.append(context.shape[1])
+        self.inputs.append(x)
         angle = 3 * x + timesteps.view(-1, 1, 1, 1) / 100
         return 0.9 * x + 0.1 * torch.sin(angle) + 0.5 * _mean(context) + 0.1 * _mean(y)
 
