@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
 import msgspec
+from anyio import create_task_group
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -115,12 +117,14 @@ async def websocket(socket: WebSocket) -> None:
         client.send({"type": "executing", "data": {"node": hub.executing[1]}})
     hub.join(client)
     try:
-        sender = asyncio.create_task(_deliver(socket, client))
-        receiver = asyncio.create_task(_listen(socket, client))
-        await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
-        for task in (sender, receiver):
-            task.cancel()
-        await asyncio.gather(sender, receiver, return_exceptions=True)
+        async with create_task_group() as both:
+
+            async def until_one_ends(talk: Callable[[WebSocket, Client], Awaitable[None]]) -> None:
+                await talk(socket, client)
+                both.cancel_scope.cancel()
+
+            both.start_soon(until_one_ends, _deliver)
+            both.start_soon(until_one_ends, _listen)
     finally:
         hub.leave(client)
 
