@@ -29,14 +29,18 @@ class Result(NamedTuple):
     ui: Mapping[str, list[Any]] | None = None
 
 
-class _Entry:
-    __slots__ = ("bytes", "priority", "result", "worth")
+Place = tuple[float, int]
+"""Where an entry stands in the queue to leave: its priority, and among equals when it was used last."""
 
-    def __init__(self, result: Result, size: int, worth: float, priority: float) -> None:
+
+class _Entry:
+    __slots__ = ("bytes", "place", "result", "worth")
+
+    def __init__(self, result: Result, size: int, worth: float, place: Place) -> None:
         self.result = result
         self.bytes = size
         self.worth = worth
-        self.priority = priority
+        self.place = place
 
 
 class ResultCache:
@@ -53,9 +57,9 @@ class ResultCache:
         self.evictions = 0
         self._size_of = size_of or value_bytes
         self._entries: dict[bytes, _Entry] = {}
-        self._heap: list[tuple[float, int, bytes]] = []
+        self._queue: list[tuple[Place, bytes]] = []
         self._age = 0.0
-        self._order = 0
+        self._uses = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -69,7 +73,8 @@ class ResultCache:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        entry.priority = self._age + entry.worth  # its place in the heap is put right when it comes to the top
+        self._uses = uses = self._uses + 1
+        entry.place = (self._age + entry.worth, uses)  # the queue is put right when it comes to its end
         self.hits += 1
         return entry.result
 
@@ -84,12 +89,12 @@ class ResultCache:
         with self._lock:
             self._drop(key)
             worth = seconds / size
-            entry = _Entry(result, size, worth, self._age + worth)
-            self._entries[key] = entry
+            self._uses = uses = self._uses + 1
+            place = (self._age + worth, uses)
+            self._entries[key] = _Entry(result, size, worth, place)
             self.bytes += size
             self.stores += 1
-            self._order += 1
-            heapq.heappush(self._heap, (entry.priority, self._order, key))
+            heapq.heappush(self._queue, (place, key))
             if self.bytes > self.budget_bytes:
                 self._evict()
 
@@ -97,7 +102,7 @@ class ResultCache:
         """Forget everything."""
         with self._lock:
             self._entries = {}
-            self._heap = []
+            self._queue = []
             self.bytes = 0
             self._age = 0.0
 
@@ -108,15 +113,16 @@ class ResultCache:
             self._evict()
 
     def _evict(self) -> None:
-        while self.bytes > self.budget_bytes and self._heap:
-            priority, order, key = heapq.heappop(self._heap)
+        queue = self._queue
+        while self.bytes > self.budget_bytes and queue:
+            place, key = heapq.heappop(queue)
             entry = self._entries.get(key)
-            if entry is None or entry.priority < priority:
-                continue  # dropped, or stored anew with a place of its own
-            if entry.priority > priority:
-                heapq.heappush(self._heap, (entry.priority, order, key))
+            if entry is None or entry.place < place:
+                continue  # gone, or put again and queued anew
+            if entry.place > place:
+                heapq.heappush(queue, (entry.place, key))
                 continue
-            self._age = priority
+            self._age = place[0]
             self._drop(key)
             self.evictions += 1
 

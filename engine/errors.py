@@ -73,5 +73,5 @@ class DependencyCycle(FocalError):
 
     def __init__(self, node_ids: list[str]) -> None:
         path = " -> ".join([*node_ids, node_ids[0]])
-        super().__init__("dependency_cycle", "Dependency cycle detected.", f"Cut one of the links {path}.")
+        super().__init__("dependency_cycle", "Dependency cycle detected", f"Cut one of the links {path}.")
         self.node_ids = node_ids

@@ -95,7 +95,7 @@ class Plan:
             else:
                 opened.add(node_id)
                 sources = [value[0] for value in nodes[node_id].inputs.values() if type(value) is Link]
-                pending += [i for i in sources if i not in opened and i not in keys and i in nodes]
+                pending += [i for i in reversed(sources) if i not in opened and i not in keys and i in nodes]
 
     def is_output(self, node_id: str) -> bool:
         """Whether a node is of an output class."""

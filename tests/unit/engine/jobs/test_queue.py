@@ -9,6 +9,7 @@ from engine import events
 from engine.jobs.errors import DuplicateJob, JobNotFound, QueueFull
 from engine.jobs.job import JobState, OutputFile
 from engine.jobs.live import QueueChanged
+from engine.jobs.memory_store import MemoryStore
 from engine.jobs.process import WorkerLimits
 from engine.jobs.queue import JobService
 from engine.jobs.store import SqlStore
@@ -292,3 +293,36 @@ async def test_every_ended_job_is_told_once(running, nap, one):
         await service.wait(jobs[2].id)
     assert sorted(job.id for job in ended) == sorted(job.id for job in jobs)
     assert all(job.is_final for job in ended)
+
+
+async def test_jobs_are_not_kept_waiting_for_a_worker_that_cannot_start(running, nap):
+    async with running(config={"options": {"fail": "no GPU anywhere"}}) as service:
+        jobs = [await service.submit(nap()) for _ in range(2)]
+        ends = [await asyncio.wait_for(service.wait(job.id), 15) for job in jobs]
+        assert [(job.state, job.error.code) for job in ends] == [(JobState.FAILED, "worker_unavailable")] * 2
+        assert "no GPU anywhere" in ends[0].error.message
+        late = await service.submit(nap())
+        assert (await asyncio.wait_for(service.wait(late.id), 2)).error.code == "worker_unavailable"
+
+
+async def test_two_workers_share_the_queue(worker, nap):
+    service = JobService(MemoryStore(), [worker(), worker()])
+    await service.start()
+    jobs = [await service.submit(nap(steps=10, seconds=0.03)) for _ in range(4)]
+    await until(lambda: len(service.running_ids) == 2)
+    ends = [await service.wait(job.id) for job in jobs]
+    await service.close()
+    assert {job.state for job in ends} == {JobState.SUCCEEDED}
+    assert {job.attempt for job in ends} == {1}
+
+
+async def test_a_stop_that_comes_too_late_kills_no_worker(running, nap):
+    async with running(limits=WorkerLimits(stop_s=0.05)) as service:
+        for _ in range(20):
+            job = await service.submit(nap(steps=2, seconds=0.002))
+            async for event in service.subscribe(job.id):
+                if isinstance(event, events.Executing) and event.node == "2":
+                    await service.cancel(job.id)
+            await service.wait(job.id)
+        await asyncio.sleep(0.1)
+        assert service.workers[0].restarts == 0
