@@ -31,19 +31,21 @@ class Active:
         self.worker = worker
         self.record = RunRecord(job.id)
         self.stopping = False
+        self._is_over = False
         self._killer: asyncio.TimerHandle | None = None
 
     def stop(self) -> None:
         """Tell the worker to stop, and kill it when it does not listen."""
         self.stopping = True
         self.worker.interrupt(self.job.id)
-        if self._killer is None:
+        if self._killer is None and not self._is_over:
             limit_s = self.worker.limits.stop_s
             reason = f"it did not stop within {limit_s:g} s"
             self._killer = asyncio.get_running_loop().call_later(limit_s, self.worker.kill, reason)
 
     def over(self) -> None:
-        """The run has ended: nothing is killed any more."""
+        """The run has ended: from here on a stop is the store's business, and nothing is killed for it."""
+        self._is_over = True
         if self._killer is not None:
             self._killer.cancel()
 
@@ -174,10 +176,11 @@ class Dispatcher:
             log.warning("The worker died under job %s, which is queued again. %s", job.id, error)
             again = await _persist(lambda: self._store.requeue(job.id, job.attempt, strike=True))
             del self.active[job.id]
-            if again is not None and again.is_final:
-                self._ended(again, record)
-            else:
+            if again is None or not again.is_final:
                 self.add(job.id)
+                return
+            self._ended(again, record)
+            self._on_change()
         else:
             message = f"{job.strikes + 1} workers died while they ran this job. {error.message}"
             node = record.current.display_node if record.current else None

@@ -90,7 +90,7 @@ class Supervisor:
             async with asyncio.timeout(timeout_s), self._changed:
                 await self._changed.wait_for(lambda: self.is_ready or self.is_broken)
         except TimeoutError:
-            raise WorkerUnavailable(self.last_death or f"it is still starting after {timeout_s:g} s.") from None
+            raise WorkerUnavailable(self._why_late(timeout_s)) from None
         process = self._ready_process()
         if process is None:
             raise WorkerUnavailable(self.last_death or "it was stopped.")
@@ -109,8 +109,7 @@ class Supervisor:
         except WorkerDied as error:
             raise WorkerUnavailable(error.cause) from error
         except TimeoutError:
-            cause = "it does not answer" if self.is_ready else "it is still starting"
-            raise WorkerUnavailable(self.last_death or f"{cause} after {timeout_s:g} s.") from None
+            raise WorkerUnavailable(self._why_late(timeout_s)) from None
 
     def interrupt(self, job_id: str) -> None:
         """Tell the run of this job to stop at its next step."""
@@ -127,6 +126,11 @@ class Supervisor:
         if process is None or process.dead.done() or not process.ready.done() or process.ready.exception():
             return None
         return process
+
+    def _why_late(self, timeout_s: float | None) -> str:
+        if self.is_ready:
+            return f"it did not answer within {timeout_s:g} s."
+        return self.last_death or f"it is still starting after {timeout_s:g} s."
 
     async def _keep(self) -> None:
         while not self._closing.is_set():

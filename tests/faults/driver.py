@@ -75,9 +75,10 @@ def worker_pids(data: Path) -> list[int]:
 
 
 @contextmanager
-def server(data: Path, *, jobs: int = 0, steps: int = 1, seconds: float = 0.0):
+def server(data: Path, *, jobs: int = 0, steps: int = 1, seconds: float = 0.0, workers: int = 1):
     """Start a server process on a data folder; it is killed at the end of the block, if it has not ended."""
     arguments = [str(data), "--jobs", str(jobs), "--steps", str(steps), "--seconds", str(seconds)]
+    arguments += ["--workers", str(workers)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FAULTS_DATA": str(data)}
     process = subprocess.Popen([sys.executable, str(Path(__file__)), *arguments], env=environment)
     try:
@@ -99,9 +100,10 @@ def wait_for(condition, seconds: float = 20.0) -> None:
         time.sleep(0.005)
 
 
-async def serve(data: Path, jobs: int, steps: int, seconds: float) -> None:
+async def serve(data: Path, jobs: int, steps: int, seconds: float, workers: int) -> None:
     """Submit `jobs` jobs from several clients at once, run everything there is, end when nothing is left."""
-    service = JobService(SqlStore(data / "jobs.sqlite3"), [supervisor(data)], queue_size=0)
+    store = SqlStore(data / "jobs.sqlite3")
+    service = JobService(store, [supervisor(data) for _ in range(workers)], queue_size=0)
     await service.start()
     numbers = iter(range(jobs))
 
@@ -112,7 +114,8 @@ async def serve(data: Path, jobs: int, steps: int, seconds: float) -> None:
                 file.write(job.id + "\n")
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    await until(lambda: service.remaining == 0, 60)
+    if workers:
+        await until(lambda: service.remaining == 0, 60)
     await service.close()
 
 
@@ -122,5 +125,6 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", type=int, default=0)
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
-    asyncio.run(serve(given.data, given.jobs, given.steps, given.seconds))
+    asyncio.run(serve(given.data, given.jobs, given.steps, given.seconds, given.workers))

@@ -46,28 +46,40 @@ def test_job_of_a_killed_server_is_finished_by_the_next_one(tmp_path):
     assert max(job.strikes for job in jobs) == 0
 
 
-def test_a_thousand_acknowledged_jobs_survive_kills_at_any_moment(tmp_path):
-    """Servers are killed at random moments while clients submit; none of what was answered is lost or left open."""
-    dice = random.Random(7)
-    for _ in range(6):
-        already = len(driver.acknowledged(tmp_path))
-        with driver.server(tmp_path, jobs=1000) as process:
-            more = already + dice.randint(20, 250)
-            driver.wait_for(lambda more=more: len(driver.acknowledged(tmp_path)) >= more)
-            driver.kill(process)
-    missing = 1000 - len(driver.acknowledged(tmp_path))
-    with driver.server(tmp_path, jobs=max(0, missing)) as process:
+def submit_under_fire(data, total, kills, workers) -> list[str]:
+    """Submit `total` jobs to servers that are killed at random moments; give the ids that were answered."""
+    dice = random.Random(total)
+    for _ in range(kills):
+        goal = len(driver.acknowledged(data)) + dice.randint(1, total // kills)
+        with driver.server(data, jobs=total, workers=workers):
+            driver.wait_for(lambda goal=goal: len(driver.acknowledged(data)) >= goal)
+    with driver.server(data, jobs=total - len(driver.acknowledged(data)), workers=workers) as process:
         assert process.wait(60) == 0
-    answered = driver.acknowledged(tmp_path)
+    answered = driver.acknowledged(data)
+    assert len(set(answered)) == len(answered) >= total
+    return answered
+
+
+def assert_intact(data):
+    database = sqlite3.connect(data / "jobs.sqlite3")
+    assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    database.close()
+
+
+def test_a_thousand_answered_submissions_survive_kills_at_any_moment(tmp_path):
+    answered = submit_under_fire(tmp_path, total=1000, kills=6, workers=0)
+    assert set(answered) <= {job.id for job in stored_jobs(tmp_path)}
+    assert_intact(tmp_path)
+
+
+def test_jobs_of_servers_that_are_killed_again_and_again_are_all_finished_and_written_once(tmp_path):
+    answered = submit_under_fire(tmp_path, total=150, kills=3, workers=1)
     ends = {job.id: job.state for job in stored_jobs(tmp_path)}
-    assert len(set(answered)) == len(answered) >= 1000
     assert set(answered) <= set(ends)
     assert set(ends.values()) == {JobState.SUCCEEDED}
     written = {path.name for path in (tmp_path / "outputs").iterdir()}
     assert written == {f"{job_id}-2.txt" for job_id in ends}
-    database = sqlite3.connect(tmp_path / "jobs.sqlite3")
-    assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    database.close()
+    assert_intact(tmp_path)
 
 
 def test_server_and_worker_killed_together_are_no_worse(tmp_path):
