@@ -2,44 +2,74 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from models.errors import NonFiniteOutput
 from models.memory import Resident
+from models.tiles import decode_in_tiles, encode_in_tiles
 from models.vae import AutoencoderKL
 
 logger = logging.getLogger(__name__)
 
-# Feature maps of the finest level's size and width that are alive at once: its input has twice the width, two
-# convolutions.
-FEATURE_MAPS = 6
+# Feature maps alive at once at full resolution, each with the next level's width: the upsampled input of the last
+# convolution but one level, its output, and the norm's copy.
+FEATURE_MAPS = 3
 PIECE_BYTES = 4 * 2**30  # a batch that needs more is run in pieces
+TILE_SIDE = 512  # pixels; the largest tile has as many as a square of this side
 
 
-def decode_latent(module: Resident, full: Resident, samples: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Work:
+    """One direction of an autoencoder over some inputs. size: height and width in pixels."""
+
+    name: str
+    call: Callable[..., Tensor]
+    tiled_call: Callable[..., Tensor]
+    inputs: Sequence[Tensor]
+    size: tuple[int, int]
+
+
+def decode_latent(module: Resident, full: Resident, samples: Tensor, tiled: bool = False) -> Tensor:
     """Decode unscaled latents (B, 4, h, w) to images (B, H, W, 3) in main memory. Raises NonFiniteOutput."""
-    one = working_bytes(module, samples.shape[-2] * downscale(module), samples.shape[-1] * downscale(module))
-    return _run("VAE decode", decode_pixels, (module, full), [samples], one).clamp(0, 1)
+    size = samples.shape[-2] * downscale(module), samples.shape[-1] * downscale(module)
+    work = Work("VAE decode", decode_pixels, decode_tiled_pixels, [samples], size)
+    return _run(work, (module, full), tiled).clamp(0, 1)
 
 
-def encode_image(module: Resident, full: Resident, image: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Encode images (B, H, W, 3…) to unscaled latents (B, 4, H/8, W/8) in main memory. Raises NonFiniteOutput."""
+def encode_image(
+    module: Resident, full: Resident, image: Tensor, noise: Tensor | None = None, tiled: bool = False
+) -> Tensor:
+    """Encode images (B, H, W, 3…) to unscaled latents (B, 4, H/8, W/8) in main memory. Raises NonFiniteOutput.
+
+    In tiles, the mean is returned whatever the noise.
+    """
     pixels = crop(image, downscale(module))[..., :3]
-    one = working_bytes(module, pixels.shape[1], pixels.shape[2])
     inputs = [pixels] if noise is None else [pixels, noise]
-    return _run("VAE encode", encode_pixels, (module, full), inputs, one).clone()
+    work = Work("VAE encode", encode_pixels, encode_tiled_pixels, inputs, (pixels.shape[1], pixels.shape[2]))
+    return _run(work, (module, full), tiled).clone()
 
 
 def decode_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """Decode to float32 (B, H, W, 3), about 0..1, on the VAE's device."""
-    return vae.decode(latents).float().mul_(0.5).add_(0.5).permute(0, 2, 3, 1).contiguous()
+    return _to_image(vae.decode(latents).float())
+
+
+def decode_tiled_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """The same in tiles."""
+    return _to_image(decode_in_tiles(vae.decode, latents, vae.downscale))
 
 
 def encode_pixels(vae: AutoencoderKL, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
     """Encode (B, H, W, 3), 0..1, to float32 latents on the VAE's device."""
     return vae.encode(pixels.permute(0, 3, 1, 2) * 2 - 1, noise).float()
+
+
+def encode_tiled_pixels(vae: AutoencoderKL, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
+    """The same in tiles, the mean only."""
+    return encode_in_tiles(vae.encode, pixels.permute(0, 3, 1, 2) * 2 - 1, vae.downscale)
 
 
 def crop(image: Tensor, multiple: int) -> Tensor:
@@ -59,23 +89,27 @@ def downscale(module: Resident) -> int:
     return 2 ** (len(module.sizes.widths) - 1)
 
 
-def _run(
-    what: str,
-    call: Callable[..., Tensor],
-    precisions: tuple[Resident, Resident],
-    inputs: Sequence[Tensor],
-    bytes_per_image: int,
-) -> Tensor:
+def _run(work: Work, precisions: tuple[Resident, Resident], tiled: bool) -> Tensor:
     """Run in the VAE's own precision and, when that gives NaN or infinity, again in float32."""
     for resident in dict.fromkeys(precisions):
         with torch.inference_mode():
-            out = _in_pieces(call, resident, inputs, bytes_per_image)
+            out = _in_tiles_if_needed(work, resident, tiled)
             if torch.isfinite(out).all():
                 return out
-        logger.warning("%s gave NaN or infinity in %s", what, resident.dtype)
+        logger.warning("%s gave NaN or infinity in %s", work.name, resident.dtype)
     raise NonFiniteOutput(
-        f"{what} gave NaN or infinity, in float32 too.", "The latent or the VAE file is broken; try another VAE."
+        f"{work.name} gave NaN or infinity, in float32 too.", "The latent or the VAE file is broken; try another VAE."
     )
+
+
+def _in_tiles_if_needed(work: Work, resident: Resident, tiled: bool) -> Tensor:
+    if not tiled:
+        try:
+            return _in_pieces(work.call, resident, work.inputs, working_bytes(resident, *work.size))
+        except torch.OutOfMemoryError:
+            logger.warning("%s of %d x %d pixels does not fit into memory; doing it in tiles", work.name, *work.size)
+    side = min(max(work.size), TILE_SIDE)
+    return _in_pieces(work.tiled_call, resident, work.inputs, working_bytes(resident, side, side))
 
 
 def _in_pieces(call: Callable[..., Tensor], resident: Resident, inputs: Sequence[Tensor], one: int) -> Tensor:
@@ -86,3 +120,8 @@ def _in_pieces(call: Callable[..., Tensor], resident: Resident, inputs: Sequence
         like = next(vae.parameters())
         pieces = [call(vae, *(x.to(like.device, like.dtype) for x in batch)).to("cpu") for batch in batches]
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def _to_image(pixels: Tensor) -> Tensor:
+    """(B, 3, H, W), -1..1 → (B, H, W, 3), 0..1."""
+    return pixels.mul_(0.5).add_(0.5).permute(0, 2, 3, 1).contiguous()

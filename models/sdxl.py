@@ -107,16 +107,19 @@ class Vae:
     full: Resident
     scaling: float = SCALING
 
-    def decode(self, samples: Tensor) -> Tensor:
-        """Turn unscaled latents (B, 4, h, w) into images (B, 8h, 8w, 3), 0..1. Raises NonFiniteOutput."""
-        return decode_latent(self.module, self.full, samples)
+    def decode(self, samples: Tensor, tiled: bool = False) -> Tensor:
+        """Turn unscaled latents (B, 4, h, w) into images (B, 8h, 8w, 3), 0..1. Raises NonFiniteOutput.
 
-    def encode(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        tiled: in overlapping tiles, which needs little memory; done anyway when a GPU's memory does not suffice.
+        """
+        return decode_latent(self.module, self.full, samples, tiled)
+
+    def encode(self, image: Tensor, noise: Tensor | None = None, tiled: bool = False) -> Tensor:
         """Turn images (B, H, W, 3), 0..1, into unscaled latents: the mean, or with unit noise (B, 4, h, w) a sample.
 
-        Sides that are no multiple of 8 are cropped, centred. Raises NonFiniteOutput.
+        Sides that are no multiple of 8 are cropped, centred. tiled: as in `decode`. Raises NonFiniteOutput.
         """
-        return encode_image(self.module, self.full, image, noise)
+        return encode_image(self.module, self.full, image, noise, tiled)
 
 
 def encode_tokens(

@@ -11,6 +11,7 @@ from models.freeu import FreeU
 from models.images import crop
 from models.memory import DtypePolicy, Residency
 from models.sdxl import Model, SizeScale, load_checkpoint, load_vae
+from models.vae import AutoencoderKL
 from tests.parity.random_sdxl import TINY, random_state, shapes, write_checkpoint
 
 
@@ -149,3 +150,28 @@ def test_pictures_are_cropped_in_the_middle_to_multiples_of_eight() -> None:
     # The example of fooocus-behaviour §4.12: 1001 x 1003 is cut to 1000 x 1000 from row 0, column 1.
     image = torch.arange(1001 * 1003).view(1, 1001, 1003, 1)
     assert torch.equal(crop(image, 8), image[:, 0:1000, 1:1001])
+
+
+def test_decode_in_tiles_is_close_to_the_whole(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "a.safetensors")
+    vae = load_checkpoint(tmp_path / "a.safetensors", Residency())[2]
+    latents = torch.randn(1, 4, 72, 40, generator=torch.Generator().manual_seed(0))
+    whole, tiled = vae.decode(latents), vae.decode(latents, tiled=True)
+    assert tiled.shape == whole.shape == (1, 288, 160, 3)
+    assert (tiled - whole).abs().mean() < 0.05
+
+
+def test_decode_that_runs_out_of_gpu_memory_is_done_in_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_checkpoint(tmp_path / "a.safetensors")
+    vae = load_checkpoint(tmp_path / "a.safetensors", Residency())[2]
+    latents = torch.randn(1, 4, 72, 72, generator=torch.Generator().manual_seed(0))
+    expected = vae.decode(latents, tiled=True)
+    decode = AutoencoderKL.decode
+
+    def decode_up_to_a_tile(self: AutoencoderKL, z: torch.Tensor) -> torch.Tensor:
+        if z.shape[-2] * z.shape[-1] > 64 * 72:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(self, z)
+
+    monkeypatch.setattr(AutoencoderKL, "decode", decode_up_to_a_tile)
+    assert torch.equal(vae.decode(latents), expected)
