@@ -132,6 +132,13 @@ def file_identity(kind: str, name: str | None) -> tuple[str, int, int] | None:
     return str(path), stat.st_size, stat.st_mtime_ns
 
 
+def embedding_files() -> list[tuple[str, int, int]]:
+    """Return path, size and time of change of every embedding file."""
+    runtime = current()
+    names = runtime.folders.list("embeddings") if runtime else []
+    return [identity for name in names if (identity := file_identity("embeddings", name))]
+
+
 def choose_device(wish: str) -> torch.device:
     """Return the device that a setting names; auto takes CUDA, then Apple's, then the CPU."""
     if wish != "auto":

@@ -7,7 +7,9 @@ from msgspec import Meta
 from engine.node import node
 from engine.types import Widget
 from models.text import conditioning as arithmetic
+from models.text.embeddings import PREFIX
 from models.text.encode import encode_comfy, encode_comfy_pair, encode_fooocus
+from nodes.runtime import embedding_files
 from nodes.sockets import Clip, Conditioning
 
 MAX_SIDE = 16384
@@ -17,13 +19,27 @@ Offset = Annotated[int, Meta(ge=0, le=MAX_SIDE), Widget(default=0)]
 Side = Annotated[int, Meta(ge=0, le=MAX_SIDE), Widget(default=1024)]
 
 
-@node("CLIPTextEncode", category="conditioning", display_name="CLIP Text Encode (Prompt)")
+def _embeddings_in(*texts: str | list[str] | None) -> list[tuple[str, int, int]] | None:
+    """Return the state of the embedding files if a text may name one; a text that comes over a link (None) may."""
+    return embedding_files() if any(text is None or PREFIX in str(text) for text in texts) else None
+
+
+@node(
+    "CLIPTextEncode",
+    category="conditioning",
+    display_name="CLIP Text Encode (Prompt)",
+    fingerprint=lambda text, **_: _embeddings_in(text),
+)
 def encode_text(text: Prompt, clip: Clip) -> Conditioning:
     """Encode a prompt as ComfyUI does. `(words:1.2)` weighs, `embedding:name` inserts a textual inversion."""
     return encode_comfy(clip, text)
 
 
-@node("CLIPTextEncodeSDXL", category="advanced/conditioning")
+@node(
+    "CLIPTextEncodeSDXL",
+    category="advanced/conditioning",
+    fingerprint=lambda text_g, text_l, **_: _embeddings_in(text_g, text_l),
+)
 def encode_text_sdxl(
     clip: Clip,
     width: Side,
@@ -49,7 +65,7 @@ def encode_text_sdxl(
     )
 
 
-@node("EncodePrompts", category="conditioning")
+@node("EncodePrompts", category="conditioning", fingerprint=lambda texts, **_: _embeddings_in(texts))
 def encode_prompts(clip: Clip, texts: list[str], pooled_top_k: Annotated[int, Meta(ge=1, le=1024)] = 1) -> Conditioning:
     """Encode several texts as Fooocus does and lay them end to end.
 

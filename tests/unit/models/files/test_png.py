@@ -26,6 +26,13 @@ def test_pixels_come_back_bit_for_bit(deflate, height, width, channels, seed):
     assert np.array_equal(decoded.reshape(pixels.shape), pixels)
 
 
+@pytest.mark.parametrize("deflate", DEFLATES)
+@pytest.mark.parametrize("height", [255, 256, 257, 700])
+def test_a_picture_of_several_strips_comes_back_bit_for_bit(deflate, height):
+    pixels = np.random.default_rng(2).integers(0, 256, (height, 1024, 3), dtype=np.uint8)  # 256 rows make a strip
+    assert np.array_equal(np.asarray(read(encode_png(pixels, compress=deflate))), pixels)
+
+
 def test_a_view_that_is_not_contiguous_is_written_right():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     assert np.array_equal(np.asarray(read(encode_png(pixels[::2, ::-1]))), pixels[::2, ::-1])
