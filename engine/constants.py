@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from engine import faults
 from engine.faults import Fault
 from engine.graph import unwrap
-from engine.types import InputSpec, NodeSpec
+from engine.types import CONVERSIONS, InputSpec, NodeSpec
 
-CONVERSIONS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 LIST_SUFFIX = "_LIST"
 HASHED_CHOICES = 16
 """From this many choices on, membership is looked up in a set."""

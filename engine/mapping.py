@@ -118,7 +118,7 @@ def merge_ui(returned: Sequence[Any]) -> dict[str, list[Any]] | None:
     """Join what the calls show: lists of the same key one after the other."""
     if len(returned) == 1 and type(returned[0]) is tuple:
         return None
-    shown = [answer.ui for answer in returned if isinstance(answer, Ui | Expansion) and answer.ui is not None]
+    shown = [answer.ui for answer in returned if isinstance(answer, (Ui, Expansion)) and answer.ui is not None]
     if not shown:
         return None
     merged: dict[str, list[Any]] = {}

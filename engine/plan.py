@@ -15,11 +15,15 @@ from engine.registry import Registry
 from engine.signature import PLAIN, Unkeyable, node_key, unique_key
 from engine.types import NodeSpec
 
-NEW, WAITING, RUNNING, DONE, DROPPED = range(5)
-"""DROPPED: done, but the outputs were let go; asked for again, the step is NEW again."""
+NEW, WAITING, RUNNING, DONE = range(4)
 
 Fingerprint = Callable[[str, NodeSpec, dict[str, Any]], Any]
 """(node id, class, inputs with None for linked ones) -> what else the result depends on."""
+
+
+NOTHING: dict[str, Any] = {}
+NO_LINKS: list[Any] = []
+"""What every step has before it is connected; never changed."""
 
 
 class Step:
@@ -51,12 +55,12 @@ class Step:
         self.spec = spec
         self.key = key
         self.volatile = volatile
-        self.constants: dict[str, Any] = {}
-        self.links: list[tuple[str, Step, int]] = []
+        self.constants: dict[str, Any] = NOTHING
+        self.links: list[tuple[str, Step, int]] = NO_LINKS
         self.outputs: tuple[list[Any], ...] | None = None
         self.state = NEW
         self.waiting = 0
-        self.waiters: list[Step] = []
+        self.waiters: list[Step] | None = None
         self.is_root = False
         self.fault: FocalError | None = None
         self.detour: Any = None
@@ -138,25 +142,25 @@ class Plan:
 
     def hold(self, node_id: str) -> None:
         """Count one more wish for a node's outputs."""
-        self.users[self.twins.get(node_id, node_id)] += 1
+        node_id = self.twins.get(node_id, node_id)
+        self.users[node_id] = self.users.get(node_id, 0) + 1
 
     def let_go(self, node_id: str) -> None:
         """Take back one wish for a node's outputs, and drop them after the last one.
 
-        An expansion may still ask for them later: they are found in the cache then, or the node runs once more.
+        An expansion may still ask for them later: a new step then finds them in the cache, or runs once more.
         """
         node_id = self.twins.get(node_id, node_id)
         self.users[node_id] = left = self.users[node_id] - 1
         if left:
             return
         step = self.steps.get(node_id)
-        if step is None or step.state != DONE or step.is_root:
-            return
-        step.state = DROPPED
-        step.outputs = None
-        for value in self.nodes[node_id].inputs.values():
-            if type(value) is Link and value[0] in self.keys:
-                self.hold(value[0])
+        if step is not None and step.state == DONE and not step.is_root:
+            del self.steps[node_id]
+            step.outputs = None
+            for value in self.nodes[node_id].inputs.values():
+                if type(value) is Link and value[0] in self.keys:
+                    self.hold(value[0])
 
     def release(self, node_id: str) -> None:
         """A node is done: let go of its sources."""
@@ -169,34 +173,40 @@ class Plan:
         """Make a node's key from the keys of its sources; with a key met before, be that node's twin."""
         node = self.nodes[node_id]
         spec = self._specs.get(node.class_type)
-        keys, twins, users = self.keys, self.twins, self.users
+        keys, volatile_ids = self.keys, self.volatile
         constants: dict[str, Any] = {}
         sources: list[Any] = []
         volatile = spec is None
         for name, value in passed(spec, node) if spec is not None else ():
-            if type(value) is not Link:
+            if type(value) is Link:
+                source_id, slot = value
+                key = keys.get(source_id)
+                sources += (name, key, slot)
+                if key is None or source_id in volatile_ids:  # no key: not in the graph, or this node's own user
+                    volatile = True
+            else:
                 constants[name] = value
-                continue
-            source_id, slot = value
-            key = keys.get(source_id)
-            sources += (name, key, slot)
-            if key is None or source_id in self.volatile:  # without a key: not in the graph, or this node's own user
-                volatile = True
         try:
             key = self._key(node_id, spec, constants, sources)
         except Unkeyable:
             key, volatile = unique_key(), True
         keys[node_id] = key
         if volatile:
-            self.volatile.add(node_id)
+            volatile_ids.add(node_id)
         first = self._by_key.setdefault(key, node_id)
-        if first != node_id:
-            twins[node_id] = first
-            return
-        users.setdefault(node_id, 0)
+        if first == node_id:
+            self._count_users(node)
+        else:
+            self.twins[node_id] = first
+
+    def _count_users(self, node: GraphNode) -> None:
+        """Count a node's links as wishes for their sources' outputs."""
+        users, twins, nodes = self.users, self.twins, self.nodes
         for value in node.inputs.values():
-            if type(value) is Link and value[0] in self.nodes:
-                source_id = twins.get(value[0], value[0])
+            if type(value) is Link and value[0] in nodes:
+                source_id = value[0]
+                if source_id in twins:
+                    source_id = twins[source_id]
                 users[source_id] = users.get(source_id, 0) + 1
 
     def _key(self, node_id: str, spec: NodeSpec | None, constants: dict[str, Any], sources: list[Any]) -> bytes:

@@ -24,15 +24,18 @@ from engine.expansion import Detour, Origins, settle, take_in
 from engine.failure import failed
 from engine.graph import Graph
 from engine.mapping import Outputs, merge, merge_ui, single_inputs, values_of
-from engine.plan import DONE, DROPPED, NEW, RUNNING, WAITING, Plan, Step
+from engine.plan import DONE, NEW, RUNNING, WAITING, Plan, Step
 from engine.registry import Registry
 from engine.tasks import Finished, Tasks
-from engine.types import Expansion
+from engine.types import ExecutionBlocker, Expansion, Ui
 
 log = logging.getLogger(__name__)
 
 POLL_INTERRUPT_S = 0.05
 """While only async nodes run, the interrupt flag is looked at this often."""
+
+SPECIAL = frozenset({Ui, Expansion, ExecutionBlocker})
+"""What a function may return instead of values."""
 
 Emit = Callable[[Event], None]
 
@@ -133,8 +136,6 @@ class Run:
         for node_id in reversed(node_ids):
             step = self.plan.step(node_id)
             step.is_root = True
-            if step.state == DROPPED:
-                step.state = NEW
             if step.node_id != node_id:
                 self.aliases.setdefault(step, []).append(node_id)
             self.stack.append(step)
@@ -202,9 +203,11 @@ class Run:
         step.state = WAITING
         step.waiting = len(sources)
         for source in reversed(sources):
-            source.waiters.append(step)
-            if source.state in (NEW, DROPPED):
-                source.state = NEW
+            if source.waiters is None:
+                source.waiters = [step]
+            else:
+                source.waiters.append(step)
+            if source.state == NEW:
                 self.stack.append(source)
         return True
 
@@ -241,6 +244,9 @@ class Run:
         """Take what the calls returned."""
         spec = step.spec
         self.executed.append(step.node_id)
+        if len(returned) == 1 and spec.single_output and type(returned[0]) not in SPECIAL and not spec.has_list_slot:
+            self._deliver(step, (returned,), None, seconds)  # the common case: one call, one value
+            return
         ui = merge_ui(returned)
         if any(type(answer) is Expansion for answer in returned):
             self._expand(step, returned, ui, seconds)
@@ -278,7 +284,7 @@ class Run:
                 waiter.waiting -= 1
                 if not waiter.waiting:
                     self.stack.append(waiter)
-            step.waiters = []
+            step.waiters = None
         self.plan.release(step.node_id)
 
     def _expand(self, step: Step, returned: list[Any], ui: dict[str, list[Any]] | None, seconds: float) -> None:

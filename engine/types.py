@@ -28,6 +28,10 @@ class AnyType(str):
 ANY = AnyType("*")
 
 
+CONVERSIONS: dict[str, type] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
+"""Types of constants; a constant of another type is converted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Socket:
     """Marker for `Annotated`: the value travels over links of this type.
@@ -78,6 +82,13 @@ class InputSpec:
     is_list_widget: bool = False
     tooltip: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    exact_type: type | None = field(init=False, repr=False)
+    """A constant of exactly this Python type needs no check; None when every constant does."""
+
+    def __post_init__(self) -> None:
+        free = self.minimum is None and self.maximum is None and self.choices is None
+        object.__setattr__(self, "exact_type", CONVERSIONS.get(self.type) if free else None)
 
     def current_choices(self) -> list[Any] | None:
         """List what is allowed now; None when this is no combo."""

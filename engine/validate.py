@@ -23,6 +23,7 @@ from engine.types import InputSpec, NodeSpec
 
 NodeErrors = dict[str, dict[str, Any]]
 
+ABSENT = object()
 SHOWN_CYCLE = 20
 """Nodes of a cycle that are named at most."""
 
@@ -71,9 +72,9 @@ class _Validator:
         self.constants = ConstantChecker()
         self.faults: dict[str, list[Fault]] = {}
         self.changed: dict[str, GraphNode] = {}
-        self.sources: dict[str, list[str]] = {}
-        self.valid: dict[str, bool] = {}
-        self.user: dict[str, tuple[str, str]] = {}
+        self.opened: set[str] = set()
+        self.closed: dict[str, None] = {}
+        self.parent: dict[str, str] = {}
 
     def check(self, targets: Iterable[str] | None) -> Validation:
         specs, nodes = self.specs, self.nodes
@@ -87,13 +88,14 @@ class _Validator:
             and (wanted is None or node_id in wanted)
         ]
         self._walk(roots)
-        node_errors = self._node_errors(roots)
+        invalid = self._invalid()
+        node_errors = self._node_errors([root for root in roots if root in invalid])
         graph = self.graph.replace(self.changed)
         if unknown:
             return Validation([], node_errors, faults.unknown_nodes(unknown), graph)
         if not roots:
             return Validation([], {}, faults.no_outputs(), graph)
-        outputs = [root for root in roots if self.valid[root]]
+        outputs = [root for root in roots if root not in invalid]
         error = None
         if not outputs:
             error = faults.outputs_failed([item for root in roots for item in self.faults.get(root, ())])
@@ -102,54 +104,51 @@ class _Validator:
     def _walk(self, roots: list[str]) -> None:
         """Check every node reachable over declared links, sources before users, without recursion.
 
-        A node on the stack that is open (in `sources`, not in `valid`) when met again feeds itself.
+        A node that is opened but not closed when met again feeds itself.
         """
-        sources, valid = self.sources, self.valid
+        opened, closed, parent = self.opened, self.closed, self.parent
         pending = roots[::-1]
         while pending:
             node_id = pending[-1]
-            if node_id in valid:
-                pending.pop()
-            elif node_id in sources:
-                pending.pop()
-                valid[node_id] = node_id not in self.faults and all(valid.get(i, False) for i in sources[node_id])
-            else:
-                found = sources[node_id] = self._check_node(node_id)
-                for source in found:
-                    if source not in sources:
-                        pending.append(source)
-                    elif source not in valid:
-                        self._add(node_id, faults.cycle(self._circle(node_id, source)))
+            if node_id in opened:
+                closed[pending.pop()] = None
+                continue
+            opened.add(node_id)
+            for source in self._check_node(node_id):
+                if source not in opened:
+                    pending.append(source)
+                    parent[source] = node_id  # the last one to push it is the one it is opened from
+                elif source not in closed:
+                    self._add(node_id, faults.cycle(self._circle(node_id, source)))
 
     def _check_node(self, node_id: str) -> list[str]:
         """Check one node's inputs. Gives the nodes it is validly linked to."""
         node = self.nodes[node_id]
         spec = self.specs[node.class_type]
         inputs = node.inputs
-        own = spec.hook_names["validate"]
         sources: list[str] = []
         for item in spec.inputs if spec.open_input is None else self._open_inputs(spec, inputs):
-            name = item.name
-            if name not in inputs:
+            value = inputs.get(item.name, ABSENT)
+            kind = type(value)
+            if kind is Link:
+                if self._check_link(node_id, spec, item, value):
+                    sources.append(value[0])
+            elif value is ABSENT:
                 if item.required:
                     self._add(node_id, faults.missing(item))
-                continue
-            value = inputs[name]
-            if type(value) is Link:
-                if self._check_link(node_id, spec, item, value):
-                    sources.append(value.source)
-                    if value.source not in self.sources:  # the last one to ask before it is opened is its parent
-                        self.user[value.source] = (node_id, name)
-            else:
-                bounded = own is not None and name not in own
-                problem, converted = self.constants.check(spec, item, value, bounded)
-                if problem is not None:
-                    self._add(node_id, problem)
-                elif converted is not value:
-                    self._convert(node_id, name, converted)
+            elif kind is not item.exact_type:
+                self._check_constant(node_id, spec, item, value)
         if spec.validate is not None:
             self._ask_class(node_id, spec)
         return sources
+
+    def _check_constant(self, node_id: str, spec: NodeSpec, item: InputSpec, value: Any) -> None:
+        own = spec.hook_names["validate"]
+        problem, converted = self.constants.check(spec, item, value, own is not None and item.name not in own)
+        if problem is not None:
+            self._add(node_id, problem)
+        elif converted is not value:
+            self._convert(node_id, item.name, converted)
 
     def _open_inputs(self, spec: NodeSpec, inputs: Mapping[str, Any]) -> list[InputSpec]:
         more = [spec.input(name) for name in inputs if name not in spec.by_name]
@@ -219,23 +218,44 @@ class _Validator:
         self.faults.setdefault(node_id, []).append(problem)
 
     def _add_dangling(self, node_id: str, details: str, exception_type: str) -> None:
-        user = self.user.get(node_id)
+        user = self.parent.get(node_id)
         if user is None or self.specs[self.nodes[node_id].class_type].output_node:
             self._add(node_id, faults.dangling(details, exception_type, None, None))
             return
-        node = self.nodes[user[0]]
-        consumer = self.specs[node.class_type].input(user[1])
-        self._add(node_id, faults.dangling(details, exception_type, consumer, list(node.inputs[user[1]])))
+        node = self.nodes[user]
+        name, link = next((name, link) for name, link in node.links() if link.source == node_id)
+        consumer = self.specs[node.class_type].input(name)
+        self._add(node_id, faults.dangling(details, exception_type, consumer, list(link)))
 
     def _circle(self, node_id: str, source: str) -> list[str]:
         """Name the nodes from `source` down to `node_id`, in the direction of the data."""
         path = [node_id]
-        while path[-1] != source and len(path) < SHOWN_CYCLE and path[-1] in self.user:
-            path.append(self.user[path[-1]][0])
+        while path[-1] != source and len(path) < SHOWN_CYCLE:
+            path.append(self.parent[path[-1]])
         return path
 
-    def _node_errors(self, roots: list[str]) -> NodeErrors:
-        dependents = self._dependents(roots)
+    def _invalid(self) -> set[str]:
+        """Collect the nodes with faults, and those that have an invalid source."""
+        invalid = set(self.faults)
+        if invalid:
+            invalid.update(i for i in self.closed if i in invalid or not invalid.isdisjoint(self._sources(i)))
+        return invalid
+
+    def _sources(self, node_id: str) -> list[str]:
+        """List the nodes that were checked because this one is linked to them."""
+        node = self.nodes[node_id]
+        spec = self.specs[node.class_type]
+        return [
+            link.source for name, link in node.links() if link.source in self.closed and spec.input(name) is not None
+        ]
+
+    def _node_errors(self, failed: list[str]) -> NodeErrors:
+        """Describe the faulty nodes. failed: the outputs that cannot run."""
+        dependents: dict[str, list[str]] = {node_id: [] for node_id in self.faults}
+        for root in failed:
+            for node_id in reachable([root], self._sources):
+                if node_id in dependents:
+                    dependents[node_id].append(root)
         return {
             node_id: {
                 "errors": found,
@@ -244,18 +264,6 @@ class _Validator:
             }
             for node_id, found in self.faults.items()
         }
-
-    def _dependents(self, roots: list[str]) -> dict[str, list[str]]:
-        """List, for each faulty node, the outputs that need it."""
-        if not self.faults:
-            return {}
-        failed = [root for root in roots if not self.valid[root]]
-        found: dict[str, list[str]] = {node_id: [] for node_id in self.faults}
-        for root in failed:
-            for node_id in reachable([root], self.sources.__getitem__):
-                if node_id in found:
-                    found[node_id].append(root)
-        return found
 
 
 def reachable(start: Iterable[str], behind: Callable[[str], Iterable[str]]) -> set[str]:
