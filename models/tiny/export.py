@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from models.files.preview import write_preview
 from models.tiny import CHECKPOINT, WORK
 from models.tiny.architecture import VAE_NORM_GROUPS, new_vae
 from models.tiny.train import Modules, fresh_modules
@@ -144,12 +145,13 @@ def _open_clip(tensors: Tensors) -> Tensors:
 
 
 def write(path: Path, tensors: Tensors) -> None:
-    """Write fp16 safetensors atomically, with the VAE's group count in the header."""
+    """Write fp16 safetensors atomically, with the VAE's group count and its preview matrix in the header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     halves = {k: v.detach().to(torch.float16).contiguous().clone() for k, v in sorted(tensors.items())}
     save_file(halves, part, metadata={"format": "pt", "focal.vae_norm_groups": str(VAE_NORM_GROUPS)})
     part.rename(path)
+    write_preview(path)
 
 
 # ------------------------------------------------------------------------------------------------ reading back
