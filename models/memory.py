@@ -71,8 +71,10 @@ class Resident:
             self._module = loader.build().eval()
         self.key = key
         self.part = loader.part
-        self.dtype = loader.dtype or residency.dtypes.of(loader.part)
-        self.arena = Arena(self._module, self.dtype)
+        self.arena = Arena(self._module, loader.dtype or residency.dtypes.of(loader.part))
+        if self.arena.dtype is torch.float32 and self.arena.bytes > residency.budget_bytes:
+            logger.warning("the %s does not fit into memory in float32 and is used in bfloat16", loader.part)
+            self.arena = Arena(self._module, torch.bfloat16)
         self.level = Level.FILE
         self.loads = 0
         self._residency = residency
@@ -84,6 +86,11 @@ class Resident:
 
     def __repr__(self) -> str:
         return f"<Resident {self.part} {self.level.name.lower()} {self.bytes / GIB:.2f} GiB>"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of weights and computation."""
+        return self.arena.dtype
 
     @property
     def sizes(self) -> Any:
@@ -131,9 +138,9 @@ class Residency:
         self.device = torch.device(device)
         self.dtypes = dtypes or DtypePolicy.for_device(self.device)
         host = _host_bytes()
-        on_cpu = self.device.type == "cpu"
-        self.budget_bytes = budget_bytes or (host if on_cpu else _device_bytes(self.device))
-        self.host_budget_bytes = 0 if on_cpu else (host if host_budget_bytes is None else host_budget_bytes)
+        apart = self.device.type == "cuda"  # a device with memory of its own
+        self.budget_bytes = budget_bytes or (_device_bytes(self.device) if apart else host)
+        self.host_budget_bytes = 0 if not apart else (host if host_budget_bytes is None else host_budget_bytes)
         self._residents: dict[Hashable, Resident] = {}
         self._changed = threading.Condition(threading.RLock())
         self._working_bytes = 0
@@ -232,7 +239,7 @@ class Residency:
         return sorted(idle, key=lambda r: r.value(now))
 
     def _evict(self, resident: Resident) -> None:
-        if self.device.type == "cpu" or resident.arena.bytes > self.host_budget_bytes:
+        if resident.arena.bytes > self.host_budget_bytes:
             self._drop(resident)
             return
         for victim in self._idle(Level.HOST):

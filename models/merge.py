@@ -80,13 +80,21 @@ class Merge:
             return
         base = self.backups.get(name)
         if base is None:
-            base = self.backups[name] = parameter.clone()
+            base = self.backups[name] = _copy(parameter)
         full = base.to(parameter.device, torch.float32)
         weight = full
         for patch, delta in changes:
             weight = delta(weight, full, patch.strength)
         parameter.copy_(weight)
         self.applied[name] = _signature(changes)
+
+
+def _copy(parameter: Tensor) -> Tensor:
+    """Copy a weight, into main memory when the GPU is full."""
+    try:
+        return parameter.clone()
+    except torch.OutOfMemoryError:
+        return parameter.cpu()
 
 
 def signature(patches: Sequence[Patch]) -> Signature:

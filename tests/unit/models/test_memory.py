@@ -145,7 +145,13 @@ def test_room_is_made_for_working_memory_too() -> None:
 
 def test_model_larger_than_the_budget_is_refused_in_words() -> None:
     with pytest.raises(OutOfMemory, match="memory budget"):
-        touch(stack(Residency(budget_bytes=WEIGHT_BYTES), "big", layers=2))
+        touch(stack(Residency(budget_bytes=WEIGHT_BYTES), "big", layers=4))
+
+
+def test_model_that_fits_only_in_half_precision_is_used_in_it() -> None:
+    resident = stack(Residency(budget_bytes=WEIGHT_BYTES), "big", layers=2)
+    assert [weight.dtype for weight in values(resident)] == [torch.bfloat16, torch.bfloat16]
+    assert resident.bytes == WEIGHT_BYTES
 
 
 def test_failed_load_leaves_nothing_behind_and_may_be_tried_again() -> None:
