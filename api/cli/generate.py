@@ -61,7 +61,9 @@ def _compile(parsed: argparse.Namespace, settings: Settings, library: Library) -
         except Refused as refused:
             raise refused_field(refused, body) from refused
     except InvalidRequest as error:
-        raise Failure("; ".join(f"{fault.loc[-1]}: {fault.msg}" for fault in error.faults)) from error
+        raise Failure(
+            "; ".join(f"{fault.loc[-1]}: {fault.msg.removeprefix('Value error, ')}" for fault in error.faults)
+        ) from error
 
 
 def _body(parsed: argparse.Namespace) -> dict[str, object]:

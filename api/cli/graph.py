@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from api.cli.failure import Failure
-from api.cli.run import run_job
+from api.cli.run import run_in
 from api.engine_room import running, worker_config
 from api.library import Library
 from api.settings import Loaded, Settings
 from engine.errors import InvalidGraph
 from engine.graph import Graph
-from engine.jobs.job import NewJob
+from engine.jobs.job import Job, NewJob
 from engine.jobs.memory_store import MemoryStore
 
 
@@ -23,20 +23,18 @@ def run(parsed: argparse.Namespace, loaded: Loaded, notes: list[str]) -> int:
     graph = _read(parsed.file)
     if parsed.action == "show":
         return _show(graph, parsed)
-    settings, library = loaded.settings, Library(loaded.settings)
-    verdict = asyncio.run(_validate(settings, library, graph))
+    verdict, job = asyncio.run(_in_worker(loaded.settings, graph, parsed))
     if parsed.action == "validate":
         return _report(verdict, parsed)
-    if not verdict["outputs"]:
+    if job is None:
         _print_faults(verdict)
         return 1
-    new = NewJob(kind="Graph", contract="cli", graph=graph.to_json(), outputs=tuple(verdict["outputs"]))
-    job = asyncio.run(run_job(settings, library, new, quiet=parsed.json))
     if parsed.json:
         print(msgspec.json.format(msgspec.json.encode(job.result)).decode())
     else:
         for file in job.files():
-            print(settings.data / {"temp": "temp"}.get(file.type, "outputs") / file.subfolder / file.filename)
+            folder = loaded.settings.data / ("temp" if file.type == "temp" else "outputs")
+            print(folder / file.subfolder / file.filename)
     return 0
 
 
@@ -55,9 +53,14 @@ def _read(file: Path) -> Graph:
         raise Failure(f"{file} is no graph in API format: {error}") from error
 
 
-async def _validate(settings: Settings, library: Library, graph: Graph) -> dict[str, Any]:
-    async with running(settings, MemoryStore(), worker_config(settings, library)) as room:
-        return await room.worker.call("validate", graph=graph.to_json(), timeout_s=300)
+async def _in_worker(settings: Settings, graph: Graph, parsed: argparse.Namespace) -> tuple[dict[str, Any], Job | None]:
+    """Validate the graph and, when that is wanted and it can run, run it."""
+    async with running(settings, MemoryStore(), worker_config(settings, Library(settings))) as room:
+        verdict = await room.worker.call("validate", graph=graph.to_json(), timeout_s=300)
+        if parsed.action == "validate" or not verdict["outputs"]:
+            return verdict, None
+        new = NewJob(kind="Graph", contract="cli", graph=verdict["graph"], outputs=tuple(verdict["outputs"]))
+        return verdict, await run_in(room, new, quiet=parsed.json)
 
 
 def _show(graph: Graph, parsed: argparse.Namespace) -> int:

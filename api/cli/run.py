@@ -13,15 +13,20 @@ from graphs.progress import ProgressTracker
 
 async def run_job(settings: Settings, library: Library, new: NewJob, *, quiet: bool = False) -> Job:
     """Run a job on a worker of its own. Raises Failure with the cause when it does not succeed."""
-    line = ProgressLine()
     async with running(settings, MemoryStore(), worker_config(settings, library)) as room:
-        if not quiet:
-            line.show(0, "Starting the worker ...")
-        job = await room.jobs.submit(new)
-        if not quiet:
-            await _follow(room, job, line)
-        ended = await room.jobs.wait(job.id)
-        line.end()
+        return await run_in(room, new, quiet=quiet)
+
+
+async def run_in(room: EngineRoom, new: NewJob, *, quiet: bool = False) -> Job:
+    """Run a job in an engine room that is open already. Raises Failure as `run_job` does."""
+    line = ProgressLine()
+    if not quiet:
+        line.show(0, "Starting the worker ...")
+    job = await room.jobs.submit(new)
+    if not quiet:
+        await _follow(room, job, line)
+    ended = await room.jobs.wait(job.id)
+    line.end()
     if ended.state is not JobState.SUCCEEDED:
         raise Failure(why(ended))
     return ended

@@ -1,12 +1,17 @@
 """`focal serve`: the server."""
 
 import argparse
+import asyncio
 import logging
+import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 import uvicorn
+from starlette.applications import Starlette
 
 from api.app import create_app
 from api.cli.failure import Failure
@@ -28,8 +33,28 @@ def run(parsed: argparse.Namespace, loaded: Loaded, notes: list[str]) -> int:
     settings = msgspec.structs.replace(loaded.settings, port=listener.getsockname()[1])
     library = Library(settings)
     _introduce(settings, library)
+    asyncio.run(_serve(create_app(settings, library=library), settings, listener))
+    return 0
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which ends with status 0 when it is told to stop: it does not raise the signal again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+async def _serve(app: Starlette, settings: Settings, listener: socket.socket) -> None:
+    """Run until told to stop. The lifespan is entered here, so that its errors reach the terminal as they are."""
     config = uvicorn.Config(
-        create_app(settings, library=library),
+        app,
+        lifespan="off",
         log_config=None,
         log_level=settings.log_level,
         access_log=settings.log_level == "debug",
@@ -37,9 +62,8 @@ def run(parsed: argparse.Namespace, loaded: Loaded, notes: list[str]) -> int:
         timeout_graceful_shutdown=5,
         server_header=False,
     )
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-    return 0 if server.started else 1
+    async with app.router.lifespan_context(app):
+        await Server(config).serve(sockets=[listener])
 
 
 def _listen(settings: Settings) -> socket.socket:
