@@ -1,19 +1,15 @@
 """From noise to latents: samplers, and the schedules they walk down."""
 
-import math
 from typing import Annotated, Literal
 
-import torch
 from msgspec import Meta
 
 from engine.context import Context
 from engine.node import node
 from engine.types import Choices, Widget
-from models.sampling import sigma_curves
-from models.sampling.parameterization import parameterization_for
 from models.sampling.run import sample, sample_custom
 from models.sampling.samplers import SAMPLERS, find_sampler
-from models.sampling.schedules import COMFY_SCHEDULERS, FOOOCUS_SCHEDULERS, denoise_schedule
+from models.sampling.schedules import COMFY_SCHEDULERS, FOOOCUS_SCHEDULERS
 from nodes.sockets import Conditioning, Latent, Model, Sampler, Sigmas
 from nodes.step_report import StepReport
 
@@ -51,8 +47,6 @@ Seed = Annotated[int, Meta(ge=0, le=MAX_SEED), Widget(default=0, extra={"control
 Steps = Annotated[int, Meta(ge=1, le=MAX_STEPS), Widget(default=20)]
 Cfg = Annotated[float, Meta(ge=0.0, le=100.0), Widget(default=8.0, step=0.1)]
 Denoise = Annotated[float, Meta(ge=0.0, le=1.0), Widget(default=1.0, step=0.01)]
-SigmaMax = Annotated[float, Meta(ge=0.0, le=5000.0), Widget(default=14.614642, step=0.01)]
-SigmaMin = Annotated[float, Meta(ge=0.0, le=5000.0), Widget(default=0.0291675, step=0.01)]
 
 
 @node("KSampler", category="sampling")
@@ -193,39 +187,3 @@ def sampler_custom(
 def select_sampler(sampler_name: SamplerName) -> Sampler:
     """Choose a sampler for SamplerCustom."""
     return find_sampler(sampler_name)
-
-
-@node("BasicScheduler", category="sampling/custom_sampling/schedulers")
-def basic_schedule(model: Model, scheduler: SchedulerName, steps: Steps, denoise: Denoise) -> Sigmas:
-    """List the sigmas of a named schedule for a model."""
-    parameterization = parameterization_for(model.prediction, model.options.schedule)
-    whole = math.nextafter(1.0, 0.0)  # only a denoise of exactly 1 takes the whole schedule here
-    return torch.tensor(denoise_schedule(scheduler, parameterization, steps, denoise, full_denoise=whole))
-
-
-@node("KarrasScheduler", category="sampling/custom_sampling/schedulers")
-def karras_schedule(
-    steps: Steps,
-    sigma_max: SigmaMax,
-    sigma_min: SigmaMin,
-    rho: Annotated[float, Meta(ge=0.0, le=100.0), Widget(default=7.0, step=0.01)],
-) -> Sigmas:
-    """Karras et al. 2022: sigmas evenly spaced in sigma^(1/rho)."""
-    return torch.tensor(sigma_curves.karras(steps, sigma_min, sigma_max, rho))
-
-
-@node("ExponentialScheduler", category="sampling/custom_sampling/schedulers")
-def exponential_schedule(steps: Steps, sigma_max: SigmaMax, sigma_min: SigmaMin) -> Sigmas:
-    """Sigmas evenly spaced in log sigma."""
-    return torch.tensor(sigma_curves.exponential(steps, sigma_min, sigma_max))
-
-
-@node("PolyexponentialScheduler", category="sampling/custom_sampling/schedulers")
-def polyexponential_schedule(
-    steps: Steps,
-    sigma_max: SigmaMax,
-    sigma_min: SigmaMin,
-    rho: Annotated[float, Meta(ge=0.0, le=100.0), Widget(default=1.0, step=0.01)],
-) -> Sigmas:
-    """Sigmas whose logarithm follows a power of the way that is left."""
-    return torch.tensor(sigma_curves.polyexponential(steps, sigma_min, sigma_max, rho))

@@ -85,6 +85,50 @@ COMFYUI = {
         {"steps": STEPS, "sigma_max": SIGMA_MAX, "sigma_min": SIGMA_MIN, "rho": (FLOAT, 1.0, 0.0, 100.0)},
         ["SIGMAS"],
     ),
+    "AlignYourStepsScheduler": (
+        {"model_type": COMBO, "steps": (INT, 10, 1, 10_000), "denoise": (FLOAT, 1.0, 0.0, 1.0)},
+        ["SIGMAS"],
+    ),
+    "SDTurboScheduler": (
+        {"model": "MODEL", "steps": (INT, 1, 1, 10), "denoise": (FLOAT, 1.0, 0.0, 1.0)},
+        ["SIGMAS"],
+    ),
+    "VPScheduler": (
+        {"steps": STEPS, "beta_d": (FLOAT, 19.9, 0.0, 5000.0), "beta_min": (FLOAT, 0.1, 0.0, 5000.0)}
+        | {"eps_s": (FLOAT, 0.001, 0.0, 1.0)},
+        ["SIGMAS"],
+    ),
+    "LaplaceScheduler": (
+        {"steps": STEPS, "sigma_max": SIGMA_MAX, "sigma_min": SIGMA_MIN, "mu": (FLOAT, 0.0, -10.0, 10.0)}
+        | {"beta": (FLOAT, 0.5, 0.0, 10.0)},
+        ["SIGMAS"],
+    ),
+    "BetaSamplingScheduler": (
+        {"model": "MODEL", "steps": STEPS, "alpha": (FLOAT, 0.6, 0.0, 50.0), "beta": (FLOAT, 0.6, 0.0, 50.0)},
+        ["SIGMAS"],
+    ),
+    "SplitSigmas": ({"sigmas": "SIGMAS", "step": (INT, 0, 0, 10_000)}, ["SIGMAS", "SIGMAS"]),
+    "SplitSigmasDenoise": ({"sigmas": "SIGMAS", "denoise": (FLOAT, 1.0, 0.0, 1.0)}, ["SIGMAS", "SIGMAS"]),
+    "FlipSigmas": ({"sigmas": "SIGMAS"}, ["SIGMAS"]),
+    "SetFirstSigma": ({"sigmas": "SIGMAS", "sigma": (FLOAT, 136.0, 0.0, 20_000.0)}, ["SIGMAS"]),
+    "ConditioningSetArea": (
+        {"conditioning": "CONDITIONING", "width": (INT, 64, 64, 16384), "height": (INT, 64, 64, 16384)}
+        | {"x": (INT, 0, 0, 16384), "y": (INT, 0, 0, 16384), "strength": (FLOAT, 1.0, 0.0, 10.0)},
+        ["CONDITIONING"],
+    ),
+    "ConditioningSetAreaPercentage": (
+        {"conditioning": "CONDITIONING", "width": (FLOAT, 1.0, 0.0, 1.0), "height": (FLOAT, 1.0, 0.0, 1.0)}
+        | {"x": (FLOAT, 0.0, 0.0, 1.0), "y": (FLOAT, 0.0, 0.0, 1.0), "strength": (FLOAT, 1.0, 0.0, 10.0)},
+        ["CONDITIONING"],
+    ),
+    "ConditioningSetAreaStrength": (
+        {"conditioning": "CONDITIONING", "strength": (FLOAT, 1.0, 0.0, 10.0)},
+        ["CONDITIONING"],
+    ),
+    "ConditioningSetTimestepRange": (
+        {"conditioning": "CONDITIONING", "start": (FLOAT, 0.0, 0.0, 1.0), "end": (FLOAT, 1.0, 0.0, 1.0)},
+        ["CONDITIONING"],
+    ),
     "FreeU_V2": (
         {"model": "MODEL", "b1": (FLOAT, 1.3, 0.0, 10.0), "b2": (FLOAT, 1.4, 0.0, 10.0)}
         | {"s1": (FLOAT, 0.9, 0.0, 10.0), "s2": (FLOAT, 0.2, 0.0, 10.0)},
