@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.sampling.noise import FOOOCUS_SEED_SPACE, generator
+from models.sampling.noise import FOOOCUS_SEED_SPACE, generator, send
 from models.sampling.protocol import Denoiser
 
 MaskingNoise = Callable[[], Tensor]
@@ -47,6 +47,6 @@ def fresh(like: Tensor, seed: int) -> MaskingNoise:
     source = generator((seed + 1) % FOOOCUS_SEED_SPACE)
 
     def draw() -> Tensor:
-        return torch.randn(like.shape, generator=source).to(like, non_blocking=True)
+        return send(torch.randn(like.shape, generator=source), like)
 
     return draw

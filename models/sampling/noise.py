@@ -29,6 +29,13 @@ def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     return torch.Generator(device=device).manual_seed(seed % SEED_SPACE)
 
 
+def send(drawn: Tensor, like: Tensor) -> Tensor:
+    """Bring a draw to the device and dtype of the latent; from the CPU to a GPU through pinned memory, unawaited."""
+    if drawn.device.type == "cpu" and like.is_cuda:
+        drawn = drawn.pin_memory()
+    return drawn.to(device=like.device, dtype=like.dtype, non_blocking=True)
+
+
 def initial_noise(shape: Sequence[int], source: torch.Generator, batch_index: Sequence[int] | None = None) -> Tensor:
     """Unit normal float32 (B, C, h, w) on the CPU.
 
@@ -50,7 +57,7 @@ class IndependentNoise:
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
         like = self._like
         drawn = torch.randn(like.shape, generator=self._source, device=self._source.device, dtype=torch.float32)
-        return drawn.to(device=like.device, dtype=like.dtype, non_blocking=True)
+        return send(drawn, like)
 
 
 class BrownianNoise:
@@ -72,7 +79,7 @@ class BrownianNoise:
         first, last = (min(max(bound, low), high) for bound in sorted((sigma, sigma_next)))
         if first == last:
             return torch.zeros_like(self._like)
-        increment = self._tree(first, last).to(self._like, non_blocking=True)
+        increment = send(self._tree(first, last), self._like)
         sign = 1.0 if sigma_next > sigma else -1.0
         return increment * (sign / math.sqrt(abs(sigma_next - sigma)))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,10 +27,17 @@ def latent_to_rgb(latent: Tensor, factors: Factors = SDXL_RGB, bias: Sequence[fl
 
     factors: 4 rows of red, green, blue. bias: their value at 0.
     """
-    matrix = torch.tensor(factors, dtype=torch.float32).to(latent.device, non_blocking=True)
-    offset = torch.tensor(bias, dtype=torch.float32).to(latent.device, non_blocking=True)
-    rgb = latent[0].float().permute(1, 2, 0) @ matrix + offset
+    table = tuple(tuple(row) for row in (*factors, bias))
+    matrix = _matrix(table, latent.device)
+    rgb = torch.addmm(matrix[-1], latent[0].float().permute(1, 2, 0).flatten(0, 1), matrix[:-1])
+    rgb = rgb.view(*latent.shape[2:], 3)
     return rgb.add_(1.0).mul_(127.5).clamp_(0, 255).to(torch.uint8)
+
+
+@lru_cache(maxsize=8)
+def _matrix(table: tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
+    """Factors and, as the last row, bias on the device; sent there once, not at every step."""
+    return torch.tensor(table, dtype=torch.float32, device=device)
 
 
 @dataclass(eq=False)

@@ -28,7 +28,7 @@ ACTIVATIONS = 40  # peak memory of a UNet call, in tensors of the latent's size 
 
 
 @dataclass(frozen=True)
-class Job:
+class Run:
     """What stays the same while a run walks down its sigmas.
 
     brownian: the range of the Brownian path. cfg, seed, policy: as in `sample`.
@@ -94,8 +94,8 @@ def sample(
         return dict(latent)
     complete = denoise_schedule(scheduler, parameterization, steps, drop_penultimate=drop)
     brownian = brownian_range(complete if policy == "fooocus" else sigmas)
-    job = Job(model, positive, negative, latent, seed, cfg, policy, add_noise, sampler, sigmas, brownian, callback)
-    return {**latent, "samples": _run(job)[0]}
+    run = Run(model, positive, negative, latent, seed, cfg, policy, add_noise, sampler, sigmas, brownian, callback)
+    return {**latent, "samples": _execute(run)[0]}
 
 
 def sample_custom(
@@ -120,86 +120,86 @@ def sample_custom(
     if len(walked) < 2:
         return dict(latent), dict(latent)
     brownian = brownian_range(walked)
-    job = Job(model, positive, negative, latent, seed, cfg, policy, add_noise, sampler, walked, brownian, callback)
-    samples, denoised = _run(job)
+    run = Run(model, positive, negative, latent, seed, cfg, policy, add_noise, sampler, walked, brownian, callback)
+    samples, denoised = _execute(run)
     return {**latent, "samples": samples}, {**latent, "samples": denoised}
 
 
-def _run(job: Job) -> tuple[Tensor, Tensor]:
-    """Run a job; returns the final latent and the last estimate, both in the VAE's space, float32 on the CPU."""
-    samples = job.latent["samples"]
-    with torch.inference_mode(), job.model.use(_working_bytes(job)) as network:
+def _execute(run: Run) -> tuple[Tensor, Tensor]:
+    """Execute a run; returns the final latent and the last estimate, both in the VAE's space, float32 on the CPU."""
+    samples = run.latent["samples"]
+    with torch.inference_mode(), run.model.use(_working_bytes(run)) as network:
         device = network.emb_weight.device
-        source = generator(job.seed)
-        noise = _initial_noise(job, source).to(device, non_blocking=True)
-        clean = _enter(job, samples.to(device=device, dtype=torch.float32, non_blocking=True))
+        source = generator(run.seed)
+        noise = _initial_noise(run, source).to(device, non_blocking=True)
+        clean = _enter(run, samples.to(device=device, dtype=torch.float32, non_blocking=True))
         noise, clean = (t.contiguous(memory_format=torch.channels_last) for t in (noise, clean))
-        denoiser = _mask(job, _denoiser(job, network, clean), clean, noise)
-        x = clean + noise * job.parameterization.noise_scale(job.sigmas[0])
-        draw = sampler_noise(job.sampler, x, job.seed, job.policy, brownian_range=job.brownian, cpu_stream=source)
+        denoiser = _mask(run, _denoiser(run, network, clean), clean, noise)
+        x = clean + noise * run.parameterization.noise_scale(run.sigmas[0])
+        draw = sampler_noise(run.sampler, x, run.seed, run.policy, brownian_range=run.brownian, cpu_stream=source)
         last = [clean]
 
         def follow(step: int, total: int, x: Tensor, denoised: Tensor) -> None:
             last[0] = denoised
-            job.callback(step, total, x, denoised)
+            run.callback(step, total, x, denoised)
 
-        x = job.sampler(denoiser, x, job.sigmas, noise=draw, callback=follow)
-        result, estimate = (job.latent_format.to_vae(t).contiguous().cpu() for t in (x, last[0]))
+        x = run.sampler(denoiser, x, run.sigmas, noise=draw, callback=follow)
+        result, estimate = (run.latent_format.to_vae(t).contiguous().cpu() for t in (x, last[0]))
     return result.clone(), estimate.clone()  # plain tensors: inference tensors cannot be changed by later nodes
 
 
-def _initial_noise(job: Job, source: torch.Generator) -> Tensor:
-    shape = job.latent["samples"].shape
-    if not job.add_noise:
+def _initial_noise(run: Run, source: torch.Generator) -> Tensor:
+    shape = run.latent["samples"].shape
+    if not run.add_noise:
         return torch.zeros(shape)
-    return initial_noise(shape, source, job.latent.get("batch_index"))
+    return initial_noise(shape, source, run.latent.get("batch_index"))
 
 
-def _enter(job: Job, samples: Tensor) -> Tensor:
+def _enter(run: Run, samples: Tensor) -> Tensor:
     """Into the model's latent space; ComfyUI leaves an empty latent alone, which matters where the mean is not 0."""
-    if job.policy == "comfy" and not job.latent["samples"].any():
+    if run.policy == "comfy" and not run.latent["samples"].any():
         return samples
-    return job.latent_format.to_model(samples)
+    return run.latent_format.to_model(samples)
 
 
-def _denoiser(job: Job, network: Any, clean: Tensor) -> GuidedDenoiser:
-    options = job.model.options
+def _denoiser(run: Run, network: Any, clean: Tensor) -> GuidedDenoiser:
+    options = run.model.options
     scale, adaptive = options.size_scale, options.guidance
     frame = Frame(
         height=clean.shape[2],
         width=clean.shape[3],
         adm_channels=network.sizes.adm_channels,
-        parameterization=job.parameterization,
+        parameterization=run.parameterization,
         device=clean.device,
         dtype=network.emb_weight.dtype,
     )
-    positive = prepare(POSITIVE, job.positive, frame, scale.positive if scale else None)
-    negative = prepare(NEGATIVE, job.negative, frame, scale.negative if scale else None)
+    positive = prepare(POSITIVE, run.positive, frame, scale.positive if scale else None)
+    negative = prepare(NEGATIVE, run.negative, frame, scale.negative if scale else None)
     positive, negative = match_areas(positive, negative), match_areas(negative, positive)
-    guidance = Guidance(job.cfg, size_scale_end=scale.end if scale else None)
+    guidance = Guidance(run.cfg, size_scale_end=scale.end if scale else None)
     if adaptive is not None:
         guidance = replace(guidance, adaptive_cfg=adaptive.adaptive_cfg, sharpness=adaptive.sharpness)
     return GuidedDenoiser(
-        network, job.parameterization, negative + positive, guidance, batch=len(clean), freeu=options.freeu
+        network, run.parameterization, negative + positive, guidance, batch=len(clean), freeu=options.freeu
     )
 
 
-def _mask(job: Job, denoiser: GuidedDenoiser, clean: Tensor, noise: Tensor) -> Denoiser:
-    mask = job.latent.get("noise_mask")
+def _mask(run: Run, denoiser: GuidedDenoiser, clean: Tensor, noise: Tensor) -> Denoiser:
+    mask = run.latent.get("noise_mask")
     if mask is None:
         return denoiser
     mask = resize_mask(mask, *clean.shape[2:]).to(clean.device, non_blocking=True)
     mask = mask if len(mask) == 1 else fit_batch(mask, len(clean))
-    if job.policy == "fooocus":
-        kept = masking.fresh(clean, job.seed)
-    elif job.sampler.second_masking_noise:
-        kept = masking.constant(initial_noise(clean.shape, generator(job.seed + 1)).to(clean))
+    if run.policy == "fooocus":
+        kept = masking.fresh(clean, run.seed)
+    elif run.sampler.second_masking_noise:
+        kept = masking.constant(initial_noise(clean.shape, generator(run.seed + 1)).to(clean))
     else:
         kept = masking.constant(noise)
     return masking.MaskedDenoiser(denoiser, mask, clean, kept)
 
 
-def _working_bytes(job: Job) -> int:
-    batch, _, height, width = job.latent["samples"].shape
-    channels = job.model.unet.sizes.model_channels
-    return 2 * batch * height * width * channels * job.model.unet.dtype.itemsize * ACTIVATIONS
+def _working_bytes(run: Run) -> int:
+    batch, _, height, width = run.latent["samples"].shape
+    channels = run.model.unet.sizes.model_channels
+    return 2 * batch * height * width * channels * run.model.unet.dtype.itemsize * ACTIVATIONS

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 WINDOW = 13
 SIGMA_RANGE = 3.0
 SIGMA_SPACE = 3.0
-CHUNK_BYTES = 64 * 2**20  # of one window tensor; a 1024² latent on a GPU still goes through in one piece
+CHUNK_BYTES = {"cpu": 2**20, "cuda": 64 * 2**20}  # of one window tensor: cache-sized, or few large kernels
 
 
 def anisotropic_filter(x: Tensor, guide: Tensor) -> Tensor:
@@ -23,7 +23,8 @@ def anisotropic_filter(x: Tensor, guide: Tensor) -> Tensor:
     guide = (guide - mean) / (std + 1e-5)
     x_windows, guide_windows = (_windows(F.pad(t, (pad,) * 4, mode="reflect")) for t in (x, guide))
     space = _space_kernel(x.device, x.dtype)
-    rows = max(1, CHUNK_BYTES // max(1, x.numel() * WINDOW * x.element_size()))
+    row_bytes = x.numel() * WINDOW * x.element_size()
+    rows = max(1, CHUNK_BYTES.get(x.device.type, CHUNK_BYTES["cuda"]) // max(1, row_bytes))
     total = torch.zeros_like(x)
     weights = torch.zeros_like(x[:, :1])
     for first in range(0, WINDOW, rows):
