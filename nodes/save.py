@@ -33,17 +33,15 @@ async def save_generation(
     it goes into the file together with the graph. Without it the file carries nothing but the picture.
     """
     texts = {"parameters": metadata, "fooocus_scheme": scheme, "prompt": _graph_json(context)} if metadata else {}
-    day = time.strftime("%Y-%m-%d")
-    saved = []
-    for number, pixels in enumerate(images, start=index):
-        filename = f"{safe_name(name or context.job_id)}-{number}.{extension}"
+    day, stem = time.strftime("%Y-%m-%d"), safe_name(name or context.job_id)
 
-        def write(pixels: Any = pixels, filename: str = filename) -> None:
-            write_file(context.output_dir / day / filename, encode_image(to_uint8(pixels), extension, texts))
+    def write(number: int, pixels: Any) -> dict[str, str]:
+        filename = f"{stem}-{number}.{extension}"
+        write_file(context.output_dir / day / filename, encode_image(to_uint8(pixels), extension, texts))
+        return {"filename": filename, "subfolder": day, "type": "output"}
 
-        await asyncio.to_thread(write)
-        saved.append({"filename": filename, "subfolder": day, "type": "output"})
-    return Ui({"images": saved})
+    writing = [asyncio.to_thread(write, number, pixels) for number, pixels in enumerate(images, start=index)]
+    return Ui({"images": await asyncio.gather(*writing)})
 
 
 @node("SaveImage", category="image", display_name="Save Image", output=True)

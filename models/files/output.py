@@ -37,14 +37,10 @@ def write_next(folder: Path, name_of: Callable[[int], str], counter: int, data: 
     folder.mkdir(parents=True, exist_ok=True)
     temporary = _write_temporary(folder / name_of(counter), data)
     try:
-        while True:
-            try:
-                os.link(temporary, folder / name_of(counter))  # unlike rename, fails where the name is taken
-                break
-            except FileExistsError:
-                counter += 1
+        while not _take_name(temporary, folder / name_of(counter)):
+            counter += 1
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
     _sync_folder(folder)
     return name_of(counter), counter
 
@@ -68,6 +64,21 @@ def split_prefix(prefix: str, width: int, height: int, now: time.struct_time | N
     if prefix.startswith(("/", "\\")) or ".." in folders or stem == "..":
         raise BadFileName(f"The prefix {prefix[:100]!r} leads out of the output folder.", "Use a name or a subfolder.")
     return "/".join(safe_name(folder) for folder in folders if folder not in ("", ".")), safe_name(stem) if stem else ""
+
+
+def _take_name(temporary: Path, path: Path) -> bool:
+    """Give a finished file a name, unless the name is taken: what rename would not tell."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links: hold the name with an empty file, then replace that
+        try:
+            path.open("xb").close()
+        except FileExistsError:
+            return False
+        os.replace(temporary, path)
+    return True
 
 
 def _write_temporary(path: Path, data: bytes) -> Path:

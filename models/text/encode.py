@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from models.clip import Replacement
+from models.errors import ModelError
 from models.sdxl import Clip, encode_tokens
 from models.text.embeddings import PREFIX, Embeddings
 from models.text.prompt import Chunk, TokenGroup, Word, pack, weighted_words
-from models.text.tokenizer import END, token_ids
+from models.text.tokenizer import CONTEXT, END, token_ids
 
 Which = Literal["l", "g"]
 
@@ -23,6 +24,14 @@ Conditioning = list[list[Any]]
 """ComfyUI's CONDITIONING: pairs of a context (1, T, C) and a dict with `pooled_output` (1, P) and other facts."""
 
 PADDING: dict[Which, int] = {"l": END, "g": 0}
+MAX_CHUNKS = 1024  # of one conditioning; the longest sensible prompts have ten, all of Fooocus' styles together 300
+ROWS_AT_ONCE = 64  # chunks in one batch: bounds the memory that a long prompt takes
+
+
+class PromptTooLong(ModelError):
+    """More text than any model can follow; refused before it takes the memory of one that can."""
+
+    code = "prompt_too_long"
 
 
 class _Encoded(NamedTuple):
@@ -62,23 +71,35 @@ def encode_comfy_pair(clip: Clip, text_l: str, text_g: str, **facts: Any) -> Con
 
 
 def _encode(clip: Clip, which: Which, texts: Sequence[str], *, keep_mean: bool, at_least: int = 1) -> list[_Encoded]:
-    """Pass all chunks of all texts through one encoder in one batch."""
+    """Pass all chunks of all texts through one encoder."""
     embeddings = Embeddings(clip.embeddings_dirs)
     per_text = [_chunks(clip, which, text, embeddings, at_least) for text in texts]
     rows = [chunk for chunks in per_text for chunk in chunks]
     weighted = any(weight != 1.0 for chunk in rows for weight in chunk.weights)
     if weighted:
         rows.append(*pack([], PADDING[which]))  # the empty prompt, from which weights measure
-    out = encode_tokens(clip, _ids(rows), which, _replacements(rows))
+    hidden, pooled = _run(clip, which, rows)
     encoded, start = [], 0
     for chunks in per_text:
-        hidden = out.hidden[start : start + len(chunks)]
+        own = hidden[start : start + len(chunks)]
         if any(weight != 1.0 for chunk in chunks for weight in chunk.weights):
-            weights = torch.tensor([chunk.weights for chunk in chunks]).to(hidden)
-            hidden = _weigh(hidden, out.hidden[-1], weights, keep_mean)
-        encoded.append(_Encoded(hidden.flatten(0, 1), None if out.pooled is None else out.pooled[start]))
+            weights = torch.tensor([chunk.weights for chunk in chunks]).to(own)
+            own = _weigh(own, hidden[-1], weights, keep_mean)
+        encoded.append(_Encoded(own.flatten(0, 1), None if pooled is None else pooled[start]))
         start += len(chunks)
     return encoded
+
+
+def _run(clip: Clip, which: Which, rows: Sequence[Chunk]) -> tuple[Tensor, Tensor | None]:
+    """Return hidden (rows, 77, C) and pooled (rows, P)."""
+    if len(rows) > MAX_CHUNKS:
+        raise PromptTooLong(
+            f"The prompt fills {len(rows)} chunks of {CONTEXT} tokens.", f"Up to {MAX_CHUNKS} are encoded: shorten it."
+        )
+    batches = [rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
+    outputs = [encode_tokens(clip, _ids(batch), which, _replacements(batch)) for batch in batches]
+    pooled = [out.pooled for out in outputs if out.pooled is not None]
+    return torch.cat([out.hidden for out in outputs]), torch.cat(pooled) if pooled else None
 
 
 def _ids(rows: Sequence[Chunk]) -> list[list[int]]:

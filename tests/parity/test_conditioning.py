@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from models.errors import BadModelFile
 from models.memory import Residency
 from models.sdxl import load_checkpoint
-from models.text.encode import encode_comfy, encode_comfy_pair, encode_fooocus
+from models.text.encode import PromptTooLong, encode_comfy, encode_comfy_pair, encode_fooocus
 from models.text.size import SizeNumbers, emphasis_applies, size_embedding, size_vector
 from models.text.tokenizer import MERGES_FILE
 from tests.parity.diffusers_sdxl import transformers_clip_g, transformers_clip_l
@@ -147,6 +147,20 @@ def test_a_pair_of_texts_fills_the_shorter_with_empty_chunks(loaded, tokenizer):
     np.testing.assert_allclose(facts["pooled_output"][0].numpy(), pooled, atol=TOLERANCE, rtol=0)
     assert facts["width"] == 512
     assert facts["crop_h"] == 8
+
+
+def test_a_prompt_longer_than_one_batch_is_encoded_like_its_parts(loaded):
+    clip, _ = loaded
+    texts = [f"word {number}" for number in range(70)]
+    together = encode_fooocus(clip, texts, 70)
+    context = torch.cat([encode_fooocus(clip, [text])[0][0] for text in texts], dim=1)
+    torch.testing.assert_close(together[0][0], context, rtol=0, atol=TOLERANCE)
+
+
+def test_a_prompt_without_end_is_refused(loaded):
+    clip, _ = loaded
+    with pytest.raises(PromptTooLong, match="1025 chunks of 77 tokens"):
+        encode_comfy(clip, "cat " * 75 * 1024 + "cat")
 
 
 @pytest.fixture

@@ -68,6 +68,16 @@ def test_numbered_files_are_never_overwritten(tmp_path):
     assert (tmp_path / "x_00002_.png").read_bytes() == b"mine"
 
 
+def test_numbers_work_on_a_file_system_without_hard_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    names = [write_next(tmp_path, lambda n: f"x_{n:05}_.png", 1, b"new")[0] for _ in range(2)]
+    assert names == ["x_00001_.png", "x_00002_.png"]
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"new"}
+
+
 def test_many_writers_get_different_numbers(tmp_path):
     names: list[str] = []
 
