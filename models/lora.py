@@ -1,10 +1,8 @@
 """LoRA files: reading every dialect, matching to the parts of a checkpoint, and the change each makes to a weight.
 
-    lora = load_lora(path)
-    match = match_lora(lora, {"unet": model.unet.sizes, "clip_l": clip.l.sizes, "clip_g": clip.g.sizes})
-    patch = LoraPatch(match, strength=0.8)     # goes into Model.loras / Clip.loras; models.memory merges it
-
-Hu et al. 2021, https://arxiv.org/abs/2106.09685; DoRA: Liu et al. 2024, https://arxiv.org/abs/2402.09353.
+lora = load_lora(path)
+match = match_lora(lora, {"unet": model.unet.sizes, "clip_l": clip.l.sizes, "clip_g": clip.g.sizes})
+patch = LoraPatch(match, strength=0.8)     # goes into Model.loras / Clip.loras; models.memory merges it
 """
 
 import re
@@ -13,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from models.errors import BadModelFile
 from models.formats.family import kind_of
 from models.formats.lora_names import target_of
 from models.formats.weights import WeightFile, open_weights
+from models.lora_delta import LoraDelta
+
+__all__ = ["LoraDelta", "LoraFile", "LoraMatch", "LoraPatch", "load_lora", "match_lora"]
 
 MAX_UNMATCHED = 12  # Fooocus' rule: a file with more was made for another architecture and is skipped
 
@@ -37,52 +37,6 @@ _UNSUPPORTED = (
     ("OFT", (".oft_blocks", ".oft_diag")),
     ("full-difference", (".diff", ".diff_b", ".w_norm", ".b_norm", ".set_weight")),
 )
-
-
-@dataclass(frozen=True)
-class LoraDelta:
-    """The change of one weight. up (out, R), down (R, in[, k, k]), mid (R, R, k, k) of a factored convolution."""
-
-    up: Tensor
-    down: Tensor
-    mid: Tensor | None = None
-    alpha: float | None = None
-    dora_scale: Tensor | None = None
-
-    def __call__(self, weight: Tensor, base: Tensor, strength: float) -> Tensor:
-        """Return weight + strength · alpha/R · up·down, float32; with DoRA, moved towards the rescaled sum."""
-        difference = self.product(weight.device).reshape(weight.shape) * self.scale
-        if self.dora_scale is None:
-            return weight + strength * difference
-        return weight + strength * (self._rescaled(weight + difference) - weight)
-
-    @property
-    def scale(self) -> float:
-        """alpha / rank; 1 without alpha."""
-        return 1.0 if self.alpha is None else self.alpha / self.down.shape[0]
-
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the change, (out, in) or (out, in, k, k)."""
-        kernel = self.mid if self.mid is not None else self.down
-        return (self.up.shape[0], self.down.shape[1], *kernel.shape[2:])
-
-    def product(self, device: torch.device) -> Tensor:
-        """Return up·down (or up·mid·down) in float32 in the shape of `shape`."""
-        up, down = (factor.to(device, torch.float32).flatten(1) for factor in (self.up, self.down))
-        if self.mid is None:
-            return (up @ down).reshape(self.shape())
-        return torch.einsum("oa,abkl,bi->oikl", up, self.mid.to(device, torch.float32), down)
-
-    def _rescaled(self, weight: Tensor) -> Tensor:
-        """Give each column (or row, as dora_scale's shape says) of a weight the learned length."""
-        assert self.dora_scale is not None
-        scale = self.dora_scale.to(weight.device, torch.float32)
-        matrix = weight.flatten(1)
-        if scale.ndim == 1 or scale.shape[0] == weight.shape[0]:  # one length per output
-            lengths = matrix.norm(dim=1).view(-1, *[1] * (weight.ndim - 1))
-            return weight * scale.reshape(lengths.shape) / lengths
-        lengths = weight.transpose(0, 1).flatten(1).norm(dim=1).view(1, -1, *[1] * (weight.ndim - 2))
-        return weight * scale.reshape(lengths.shape) / lengths
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.freeu import FreeU
-from models.layers import Pointwise, Upsample
-
-HEAD_WIDTH = 64  # of every SDXL attention; heads = channels / 64
-GROUPS = 32
+from models.layers import Upsample
+from models.unet_blocks import (
+    GROUPS,
+    Downsample,
+    PreparedContext,
+    ResBlock,
+    SpatialTransformer,
+    TransformerBlock,
+    split_heads,
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class BlockSize:
 
 @dataclass(frozen=True)
 class UNetSizes:
-    """Everything that differs between UNets of this family, as read from a file's tensors (`formats/detect.py`)."""
+    """Everything that differs between UNets of this family, as read from a file's tensors (`formats/sizes.py`)."""
 
     in_channels: int
     out_channels: int
@@ -54,13 +60,6 @@ class Injections:
     stem: Tensor | None = None
     skips: tuple[Tensor | None, ...] = ()
     middle: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class PreparedContext:
-    """Keys and values (B, heads, T, 64) of every cross-attention, in the modules' order: constant over a run."""
-
-    keys_values: tuple[tuple[Tensor, Tensor], ...]
 
 
 class UNet(nn.Module):
@@ -105,7 +104,7 @@ class UNet(nn.Module):
         """Compute the keys and values of all cross-attentions for a context (B, T, C) once, for all steps of a run."""
         widths = [width for cross in self._crosses for width in (cross.width, cross.width)]
         both = F.linear(context.to(self.context_weight.dtype), self.context_weight).split(widths, dim=-1)
-        heads = [_heads(part).contiguous() for part in both]
+        heads = [split_heads(part).contiguous() for part in both]
         return PreparedContext(tuple(zip(heads[::2], heads[1::2], strict=True)))
 
     def forward(
@@ -185,139 +184,6 @@ def _run(stage: nn.Module, h: Tensor, emb: tuple[Tensor, ...], prepared: Prepare
     return stage(h)
 
 
-class ResBlock(nn.Module):
-    """Two convolutions with the time embedding added between them."""
-
-    def __init__(self, channels_in: int, channels_out: int, embed: int) -> None:
-        super().__init__()
-        self.index = 0
-        self.channels_out = channels_out
-        self.in_layers = nn.ModuleList(
-            [nn.GroupNorm(GROUPS, channels_in), nn.SiLU(), nn.Conv2d(channels_in, channels_out, 3, padding=1)]
-        )
-        self.emb_layers = nn.ModuleList([nn.SiLU(), nn.Linear(embed, channels_out)])
-        self.out_layers = nn.ModuleList(
-            [
-                nn.GroupNorm(GROUPS, channels_out),
-                nn.SiLU(),
-                nn.Dropout(0.0),
-                nn.Conv2d(channels_out, channels_out, 3, padding=1),
-            ]
-        )
-        self.skip_connection = Pointwise(channels_in, channels_out) if channels_in != channels_out else None
-
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        norm, _, conv = self.in_layers
-        h = conv(F.silu(norm(x), inplace=True))
-        h += emb
-        norm, _, _, conv = self.out_layers
-        h = conv(F.silu(norm(h), inplace=True))
-        h += x if self.skip_connection is None else self.skip_connection(x)
-        return h
-
-
-class SpatialTransformer(nn.Module):
-    """Transformer blocks over the pixels as tokens, with a residual connection."""
-
-    def __init__(self, width: int, depth: int, context_dim: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, width, eps=1e-6)
-        self.proj_in = nn.Linear(width, width)
-        self.transformer_blocks = nn.ModuleList(TransformerBlock(width, context_dim) for _ in range(depth))
-        self.proj_out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, prepared: PreparedContext) -> Tensor:
-        batch, channels, height, width = x.shape
-        tokens = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-        tokens = self.proj_in(tokens)
-        for block in self.transformer_blocks:
-            tokens = block(tokens, prepared)
-        out = self.proj_out(tokens).view(batch, height, width, channels).permute(0, 3, 1, 2)
-        out += x
-        return out
-
-
-class TransformerBlock(nn.Module):
-    """Self-attention, cross-attention, feed-forward; each behind a layer norm and beside a residual connection."""
-
-    def __init__(self, width: int, context_dim: int) -> None:
-        super().__init__()
-        self.attn1 = SelfAttention(width)
-        self.attn2 = CrossAttention(width, context_dim)
-        self.ff = FeedForward(width)
-        self.norm1 = nn.LayerNorm(width)
-        self.norm2 = nn.LayerNorm(width)
-        self.norm3 = nn.LayerNorm(width)
-
-    def forward(self, x: Tensor, prepared: PreparedContext) -> Tensor:
-        x = self.attn1(self.norm1(x)).add_(x)
-        x = self.attn2(self.norm2(x), *prepared.keys_values[self.attn2.index]).add_(x)
-        return self.ff(self.norm3(x)).add_(x)
-
-
-class SelfAttention(nn.Module):
-    """Attention of the pixels to one another; q, k and v from one product."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_k = nn.Linear(width, width, bias=False)
-        self.to_v = nn.Linear(width, width, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(width, width)])
-        self.qkv: Tensor
-
-    def side_by_side(self) -> dict[str, list[str]]:
-        """One weight (3·C, C) for q, k and v."""
-        return {"qkv": ["to_q.weight", "to_k.weight", "to_v.weight"]}
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = F.linear(x, self.qkv).chunk(3, dim=-1)
-        out = F.scaled_dot_product_attention(_heads(q), _heads(k), _heads(v))
-        return self.to_out[0](out.transpose(1, 2).flatten(2))
-
-
-class CrossAttention(nn.Module):
-    """Attention of the pixels to the prompt, whose keys and values come prepared."""
-
-    def __init__(self, width: int, context_dim: int) -> None:
-        super().__init__()
-        self.index = 0
-        self.width = width
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_k = nn.Linear(context_dim, width, bias=False)
-        self.to_v = nn.Linear(context_dim, width, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(width, width)])
-
-    def forward(self, x: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out = F.scaled_dot_product_attention(_heads(self.to_q(x)), k, v)
-        return self.to_out[0](out.transpose(1, 2).flatten(2))
-
-
-class FeedForward(nn.Module):
-    """GEGLU and back. Shazeer 2020, https://arxiv.org/abs/2002.05202."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.net = nn.ModuleList(
-            [nn.ModuleDict({"proj": nn.Linear(width, 8 * width)}), nn.Dropout(0.0), nn.Linear(4 * width, width)]
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.net[0]["proj"](x).chunk(2, dim=-1)  # pyright: ignore[reportIndexIssue]
-        return self.net[2](F.gelu(gate).mul_(value))
-
-
-class Downsample(nn.Module):
-    """Halve by a strided convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
-
-
 def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
     """Return (B, width) float32 sinusoids, cosines first; base 10000, no shift."""
     half = width // 2
@@ -326,11 +192,6 @@ def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
     )
     angles = timesteps.float()[:, None] * frequencies
     return torch.cat((angles.cos(), angles.sin()), dim=-1)
-
-
-def _heads(x: Tensor) -> Tensor:
-    """(B, T, heads·64) → (B, heads, T, 64)."""
-    return x.unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2)
 
 
 def _stages(size: BlockSize, sizes: UNetSizes) -> list[nn.Module]:

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from models.clip import TextSizes
-from models.unet import HEAD_WIDTH, UNetSizes
+from models.unet import UNetSizes
+from models.unet_blocks import HEAD_WIDTH
 from models.vae import VaeSizes
 
 
