@@ -5,7 +5,8 @@
 For each shape and size: JSON to Graph, validation, and a run in which every constant is new (plan, keys, cache look-up,
 calls, cache stores, events), then the same graph again, posted as new JSON and fully cached. Best of N repetitions,
 microseconds of processor time per node (the engine is single-threaded: on an idle machine that is wall time, on a
-shared one it leaves out what others run). The exponent is the slope of log(total time) over log(nodes), from 100 nodes up: 1 is linear.
+shared one it leaves out what others run). The exponent is the slope of log(total time) over log(nodes), from 100 nodes
+up: 1 is linear.
 """
 
 from __future__ import annotations

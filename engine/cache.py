@@ -22,10 +22,14 @@ ENTRY_BYTES = 512
 SMALL_BYTES = 64
 
 
-class Result(NamedTuple):
-    """What a node run gave: one list per output slot, and what it showed."""
+Outputs = tuple[tuple[Any, ...], ...]
+"""One tuple per output slot: its elements, nearly always one."""
 
-    outputs: tuple[list[Any], ...]
+
+class Result(NamedTuple):
+    """What a node run gave, and what it showed."""
+
+    outputs: Outputs
     ui: Mapping[str, list[Any]] | None = None
 
 
@@ -34,10 +38,10 @@ Place = tuple[float, int]
 
 
 class _Entry:
-    __slots__ = ("bytes", "place", "result", "worth")
+    __slots__ = ("bytes", "outputs", "place", "ui", "worth")
 
     def __init__(self, result: Result, size: int, worth: float, place: Place) -> None:
-        self.result = result
+        self.outputs, self.ui = result
         self.bytes = size
         self.worth = worth
         self.place = place
@@ -76,7 +80,7 @@ class ResultCache:
         self._uses = uses = self._uses + 1
         entry.place = (self._age + entry.worth, uses)  # the queue is put right when it comes to its end
         self.hits += 1
-        return entry.result
+        return Result(entry.outputs, entry.ui)
 
     def put(self, key: bytes, result: Result, seconds: float) -> None:
         """Keep a result that took `seconds` to make; a result larger than the whole budget is not kept."""

@@ -49,7 +49,7 @@ class Caller:
         context = self.node_context(step.node_id)
         if spec.hidden:
             hidden = hidden_inputs(spec, context, DynamicPrompt(plan.nodes, self.context, self.origins))
-            inputs.update({name: [value] for name, value in hidden.items()})
+            inputs.update({name: (value,) for name, value in hidden.items()})
         first = self._instance(step)
         prepared: list[Call] = []
         for arguments in calls(spec, inputs):

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+from engine.cache import Outputs
 from engine.context import RunContext
 from engine.errors import DuplicateNode, NodeInputError
 from engine.graph import GraphNode, Link, as_link, read_node
-from engine.mapping import Outputs, as_list, is_list_slot, values_of
+from engine.mapping import as_list, is_list_slot, values_of
 from engine.plan import Plan, Step
 from engine.types import ExecutionBlocker, Expansion
 
@@ -102,7 +103,7 @@ def settle(plan: Plan, step: Step, detour: Detour) -> Outputs:
                 slots[index].extend(as_list(step.spec, index, value))
             else:
                 slots[index].append(value)
-    return tuple(slots)
+    return tuple(map(tuple, slots))
 
 
 class DynamicPrompt:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine.errors import InvalidGraph
+from engine.quiet import collector_paused
 
 
 class Link(NamedTuple):
@@ -60,7 +61,8 @@ class Graph:
         """
         if not isinstance(data, Mapping):
             raise InvalidGraph("A graph is an object of node id -> node.")
-        return cls({node_id: read_node(node_id, node) for node_id, node in data.items()})
+        with collector_paused():
+            return cls({node_id: read_node(node_id, node) for node_id, node in data.items()})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Graph:

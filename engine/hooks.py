@@ -28,15 +28,22 @@ async def _wait(answer: Any) -> Any:
     return await answer
 
 
+EXTRAS = {"EXTRA_PNGINFO", "AUTH_TOKEN_COMFY_ORG", "API_KEY_COMFY_ORG"}
+"""Hidden words whose value the submitter sends along, under the same name in lower case."""
+
+
 def hidden_inputs(spec: NodeSpec, context: Context, dynamic_prompt: Any) -> dict[str, Any]:
-    """Give the values of the inputs a class asks for in ComfyUI's hidden words; other words come from the extras."""
-    known = {"UNIQUE_ID": context.node_id, "DYNPROMPT": dynamic_prompt}
-    found = {}
+    """Give the values of the inputs that a class asks for in ComfyUI's hidden words; other words mean nothing."""
+    found: dict[str, Any] = {}
     for name, word in spec.hidden.items():
-        if word == "PROMPT":
+        if word == "UNIQUE_ID":
+            found[name] = context.node_id
+        elif word == "PROMPT":
             found[name] = context.prompt
-        else:
-            found[name] = known[word] if word in known else context.extra.get(word.lower())
+        elif word == "DYNPROMPT":
+            found[name] = dynamic_prompt
+        elif word in EXTRAS:
+            found[name] = context.extra.get(word.lower())
     return found
 
 

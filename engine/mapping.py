@@ -1,6 +1,6 @@
 """Lists: how often a node is called with what, and how the answers become output slots.
 
-Every output slot is a list, nearly always of one element. A node is called once per element of its longest input
+Every output slot has elements, nearly always one. A node is called once per element of its longest input
 (shorter ones repeat their last), or once with whole lists (`input_is_list`). A slot declared `is_list` takes a call's
 list apart again. Batches inside a tensor are no lists.
 """
@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.cache import Outputs
 from engine.errors import BadNodeResult, NodeInputError
 from engine.plan import DONE, Plan, Step
 from engine.types import ExecutionBlocker, Expansion, NodeSpec, Ui
-
-Outputs = tuple[list[Any], ...]
 
 
 def single_inputs(step: Step) -> dict[str, Any] | None:
@@ -22,7 +21,7 @@ def single_inputs(step: Step) -> dict[str, Any] | None:
     arguments = step.constants.copy()
     for name, source, slot in step.links:
         outputs = source.outputs
-        if outputs is None or slot >= len(outputs):
+        if outputs is None or not 0 <= slot < len(outputs):
             return None
         values = outputs[slot]
         if len(values) != 1 or type(values[0]) is ExecutionBlocker:
@@ -31,24 +30,24 @@ def single_inputs(step: Step) -> dict[str, Any] | None:
     return arguments
 
 
-def list_inputs(step: Step, plan: Plan) -> dict[str, list[Any]]:
-    """Give every input as a list; a lazy one not computed, or a slot the source does not have, is [None]."""
-    arguments = {name: [value] for name, value in step.constants.items()}
+def list_inputs(step: Step, plan: Plan) -> dict[str, Sequence[Any]]:
+    """Give every input's elements; a lazy one not computed, or a slot the source does not have, is one None."""
+    arguments: dict[str, Sequence[Any]] = {name: (value,) for name, value in step.constants.items()}
     for name, source, slot in step.links:
         outputs = source.outputs
         if name in step.spec.raw_names:
-            arguments[name] = [list(plan.nodes[step.node_id].inputs[name])]
+            arguments[name] = (list(plan.nodes[step.node_id].inputs[name]),)
         elif outputs is None or source.state != DONE or not 0 <= slot < len(outputs):
-            arguments[name] = [None]
+            arguments[name] = (None,)
         else:
             arguments[name] = outputs[slot]
     return arguments
 
 
-def calls(spec: NodeSpec, inputs: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+def calls(spec: NodeSpec, inputs: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Spread inputs over calls. Raises NodeInputError for an empty list beside a filled one."""
     if spec.input_is_list:
-        return [dict(inputs)]
+        return [{name: list(values) for name, values in inputs.items()}]
     count = max(map(len, inputs.values()), default=1) or 1
     empty = [name for name, values in inputs.items() if not values]
     if empty and len(empty) < len(inputs):
@@ -90,7 +89,7 @@ def values_of(spec: NodeSpec, returned: Any) -> tuple[Any, ...]:
 def merge(spec: NodeSpec, answers: Sequence[tuple[Any, ...]]) -> Outputs:
     """Join the calls' outputs slot by slot. Raises BadNodeResult when a list slot did not get a list."""
     if len(answers) == 1 and not spec.has_list_slot:
-        return tuple([value] for value in answers[0])
+        return tuple([(value,) for value in answers[0]])
     width = max(map(len, answers), default=0)
     slots: list[list[Any]] = [[] for _ in range(width)]
     for answer in answers:
@@ -99,7 +98,7 @@ def merge(spec: NodeSpec, answers: Sequence[tuple[Any, ...]]) -> Outputs:
                 slots[index].extend(as_list(spec, index, value))
             else:
                 slots[index].append(value)
-    return tuple(slots)
+    return tuple(map(tuple, slots))
 
 
 def is_list_slot(spec: NodeSpec, index: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from engine.cache import Outputs
 from engine.errors import FocalError, NodeInputError, UnknownNode
 from engine.graph import GraphNode, Link, unwrap
 from engine.registry import Registry
@@ -29,9 +30,9 @@ NO_LINKS: list[Any] = []
 class Step:
     """One node of one run, and how far it is.
 
-    links: (input name, source, slot). outputs: one list per slot, once known. waiting: sources not yet there; waiters:
-    steps to look at when this one is done. volatile: its result must not be found again. detour: what an expanding node
-    is on the way to.
+    links: (input name, source, slot). outputs: the elements of each slot, once known. waiting: sources not yet there;
+    waiters: steps to look at when this one is done. volatile: its result must not be found again. detour: what an
+    expanding node is on the way to.
     """
 
     __slots__ = (
@@ -57,7 +58,7 @@ class Step:
         self.volatile = volatile
         self.constants: dict[str, Any] = NOTHING
         self.links: list[tuple[str, Step, int]] = NO_LINKS
-        self.outputs: tuple[list[Any], ...] | None = None
+        self.outputs: Outputs | None = None
         self.state = NEW
         self.waiting = 0
         self.waiters: list[Step] | None = None
@@ -69,12 +70,13 @@ class Step:
 class Plan:
     """Keys and steps of one run. Nodes with the same content are one step, under the id that was met first.
 
-    users: how many links still want a node's outputs.
+    sources: the nodes linked into a node, once per link. users: how many links still want a node's outputs.
     """
 
     def __init__(self, nodes: dict[str, GraphNode], registry: Registry, fingerprint: Fingerprint) -> None:
         self.nodes = nodes
         self.keys: dict[str, bytes] = {}
+        self.sources: dict[str, tuple[str, ...]] = {}
         self.volatile: set[str] = set()
         self.twins: dict[str, str] = {}
         self.users: dict[str, int] = {}
@@ -85,21 +87,19 @@ class Plan:
 
     def add(self, node_ids: Iterable[str]) -> None:
         """Make the keys of these nodes and of all that feeds them. Cost: linear in nodes and links."""
-        keys, nodes = self.keys, self.nodes
-        opened: set[str] = set()
+        keys, nodes, sources = self.keys, self.nodes, self.sources
         pending = list(node_ids)
         pending.reverse()
         while pending:
             node_id = pending[-1]
-            if node_id in keys:
+            if node_id in sources:  # seen before: what feeds it has a key now
                 pending.pop()
-            elif node_id in opened:
-                pending.pop()
-                self._make_key(node_id)
-            else:
-                opened.add(node_id)
-                sources = [value[0] for value in nodes[node_id].inputs.values() if type(value) is Link]
-                pending += [i for i in reversed(sources) if i not in opened and i not in keys and i in nodes]
+                if node_id not in keys:
+                    self._make_key(node_id)
+                continue
+            feeding = tuple([value[0] for value in nodes[node_id].inputs.values() if type(value) is Link])
+            sources[node_id] = feeding
+            pending += [i for i in reversed(feeding) if i not in sources and i in nodes]
 
     def is_output(self, node_id: str) -> bool:
         """Whether a node is of an output class."""
@@ -145,29 +145,24 @@ class Plan:
         node_id = self.twins.get(node_id, node_id)
         self.users[node_id] = self.users.get(node_id, 0) + 1
 
-    def let_go(self, node_id: str) -> None:
-        """Take back one wish for a node's outputs, and drop them after the last one.
+    def let_go(self, node_ids: Iterable[str]) -> None:
+        """Take back one wish for each node's outputs, and drop them after the last one.
 
         An expansion may still ask for them later: a new step then finds them in the cache, or runs once more.
         """
-        node_id = self.twins.get(node_id, node_id)
-        self.users[node_id] = left = self.users[node_id] - 1
-        if left:
-            return
-        step = self.steps.get(node_id)
-        if step is not None and step.state == DONE and not step.is_root:
-            del self.steps[node_id]
-            step.outputs = None
-            for value in self.nodes[node_id].inputs.values():
-                if type(value) is Link and value[0] in self.keys:
-                    self.hold(value[0])
-
-    def release(self, node_id: str) -> None:
-        """A node is done: let go of its sources."""
-        keys = self.keys
-        for value in self.nodes[node_id].inputs.values():
-            if type(value) is Link and value[0] in keys:
-                self.let_go(value[0])
+        users, twins, steps = self.users, self.twins, self.steps
+        for node_id in node_ids:
+            if node_id in twins:
+                node_id = twins[node_id]
+            users[node_id] = left = users[node_id] - 1
+            if left:
+                continue
+            step = steps.get(node_id)
+            if step is not None and step.state == DONE and not step.is_root:
+                del steps[node_id]
+                step.outputs = None
+                for source_id in self.sources[node_id]:
+                    self.hold(source_id)
 
     def _make_key(self, node_id: str) -> None:
         """Make a node's key from the keys of its sources; with a key met before, be that node's twin."""
@@ -194,20 +189,14 @@ class Plan:
         if volatile:
             volatile_ids.add(node_id)
         first = self._by_key.setdefault(key, node_id)
-        if first == node_id:
-            self._count_users(node)
-        else:
+        if first != node_id:
             self.twins[node_id] = first
-
-    def _count_users(self, node: GraphNode) -> None:
-        """Count a node's links as wishes for their sources' outputs."""
-        users, twins, nodes = self.users, self.twins, self.nodes
-        for value in node.inputs.values():
-            if type(value) is Link and value[0] in nodes:
-                source_id = value[0]
-                if source_id in twins:
-                    source_id = twins[source_id]
-                users[source_id] = users.get(source_id, 0) + 1
+            return
+        users, twins = self.users, self.twins
+        for source_id in self.sources[node_id]:
+            if source_id in twins:
+                source_id = twins[source_id]
+            users[source_id] = users.get(source_id, 0) + 1
 
     def _key(self, node_id: str, spec: NodeSpec | None, constants: dict[str, Any], sources: list[Any]) -> bytes:
         if spec is None or None in sources:

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from engine import events
-from engine.cache import Result, ResultCache
+from engine.cache import Outputs, Result, ResultCache
 from engine.caller import Caller, Instances, call_async, call_now
 from engine.context import RunContext
 from engine.errors import DependencyCycle, Interrupted
@@ -23,8 +23,9 @@ from engine.events import Event
 from engine.expansion import Detour, Origins, settle, take_in
 from engine.failure import failed
 from engine.graph import Graph
-from engine.mapping import Outputs, merge, merge_ui, single_inputs, values_of
+from engine.mapping import merge, merge_ui, single_inputs, values_of
 from engine.plan import DONE, NEW, RUNNING, WAITING, Plan, Step
+from engine.quiet import collector_paused
 from engine.registry import Registry
 from engine.tasks import Finished, Tasks
 from engine.types import ExecutionBlocker, Expansion, Ui
@@ -126,7 +127,8 @@ class Run:
     def _prepare(self, outputs: list[str]) -> None:
         """Make the keys, tell what is cached, and put the outputs on the stack, the first on top."""
         plan, cache = self.plan, self.cache
-        plan.add(outputs)
+        with collector_paused():
+            plan.add(outputs)
         volatile = plan.volatile
         cached = [node_id for node_id, key in plan.keys.items() if key in cache and node_id not in volatile]
         self.emit(events.Cached(self.job_id, cached))
@@ -177,7 +179,8 @@ class Run:
                 return
         if self.context.interrupt.is_set():
             raise NodeStopped(step, Interrupted())
-        self.emit(events.Executing(self.job_id, step.node_id, self.origins.display(step.node_id)))
+        node_id = step.node_id
+        self.emit(events.Executing(self.job_id, node_id, self.origins.display(node_id)))
         try:
             if step.spec.lazy_names and self._wait_for(step, self.caller.wanted_lazily(step, self.plan)):
                 return
@@ -189,12 +192,12 @@ class Run:
 
     def _needed(self, step: Step) -> list[Step]:
         """List the sources that must be there before the node is looked at: lazy ones only if they cost nothing."""
-        lazy = step.spec.lazy_names
-        missing = [(name, source) for name, source, _ in step.links if source.state != DONE]
-        if lazy:
-            cache = self.cache
-            missing = [(n, s) for n, s in missing if n not in lazy or (not s.volatile and s.key in cache)]
-        return [source for _, source in missing]
+        lazy, cache = step.spec.lazy_names, self.cache
+        return [
+            source
+            for name, source, _ in step.links
+            if source.state != DONE and (name not in lazy or (not source.volatile and source.key in cache))
+        ]
 
     def _wait_for(self, step: Step, sources: list[Step]) -> bool:
         """Put sources on the stack, the first on top, and let the step wait for them. False when there are none."""
@@ -245,7 +248,7 @@ class Run:
         spec = step.spec
         self.executed.append(step.node_id)
         if len(returned) == 1 and spec.single_output and type(returned[0]) not in SPECIAL and not spec.has_list_slot:
-            self._deliver(step, (returned,), None, seconds)  # the common case: one call, one value
+            self._deliver(step, ((returned[0],),), None, seconds)  # the common case: one call, one value
             return
         ui = merge_ui(returned)
         if any(type(answer) is Expansion for answer in returned):
@@ -285,7 +288,7 @@ class Run:
                 if not waiter.waiting:
                     self.stack.append(waiter)
             step.waiters = None
-        self.plan.release(step.node_id)
+        self.plan.let_go(self.plan.sources[step.node_id])
 
     def _expand(self, step: Step, returned: list[Any], ui: dict[str, list[Any]] | None, seconds: float) -> None:
         """Take the expansions' nodes in and wait for the results they promise."""
@@ -309,8 +312,7 @@ class Run:
         except Exception as error:  # what a node promised may be unfit
             raise NodeStopped(step, error) from error
         self._deliver(step, outputs, None, detour.total_seconds())
-        for source in detour.sources:
-            self.plan.let_go(source.node_id)
+        self.plan.let_go([source.node_id for source in detour.sources])
 
     def _drain(self) -> None:
         """After a failure, let async nodes that run already come to their end: their pictures are kept."""

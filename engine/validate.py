@@ -18,6 +18,7 @@ from engine.errors import InvalidGraph
 from engine.faults import Fault
 from engine.graph import Graph, GraphNode, Link, unwrap
 from engine.hooks import call_hook, hidden_placeholders
+from engine.quiet import collector_paused
 from engine.registry import Registry
 from engine.types import InputSpec, NodeSpec
 
@@ -87,7 +88,8 @@ class _Validator:
             and spec.output_node
             and (wanted is None or node_id in wanted)
         ]
-        self._walk(roots)
+        with collector_paused():
+            self._walk(roots)
         invalid = self._invalid()
         node_errors = self._node_errors([root for root in roots if root in invalid])
         graph = self.graph.replace(self.changed)

@@ -8,7 +8,7 @@ SIZE = 10_000
 
 
 def result(label: str = "") -> Result:
-    return Result(([label],))
+    return Result(((label,),))
 
 
 def cache_of(entries: int, size: int = SIZE) -> ResultCache:
@@ -38,9 +38,9 @@ def test_the_cheapest_to_make_per_byte_goes_first() -> None:
 
 def test_size_counts_as_much_as_time() -> None:
     cache = ResultCache(100_000, size_of=lambda value: value)
-    cache.put(key(1), Result(([60_000],)), 1.0)  # a second for 60 kB
-    cache.put(key(2), Result(([1_000],)), 0.5)  # half a second for 1 kB
-    cache.put(key(3), Result(([50_000],)), 1.0)
+    cache.put(key(1), Result(((60_000,),)), 1.0)  # a second for 60 kB
+    cache.put(key(2), Result(((1_000,),)), 0.5)  # half a second for 1 kB
+    cache.put(key(3), Result(((50_000,),)), 1.0)
     assert key(1) not in cache
     assert key(2) in cache
     assert key(3) in cache
@@ -49,15 +49,15 @@ def test_size_counts_as_much_as_time() -> None:
 def test_the_budget_is_never_exceeded() -> None:
     cache = ResultCache(50_000, size_of=lambda value: value)
     for number in range(500):
-        cache.put(key(number), Result(([number * 37 % 20_000],)), number * 13 % 7)
+        cache.put(key(number), Result(((number * 37 % 20_000,),)), number * 13 % 7)
         assert cache.bytes <= 50_000
     assert cache.evictions > 0
 
 
 def test_what_is_larger_than_the_budget_is_not_kept_and_evicts_nothing() -> None:
     cache = ResultCache(5_000, size_of=lambda value: value)
-    cache.put(key(1), Result(([100],)), 1.0)
-    cache.put(key(2), Result(([10_000],)), 100.0)
+    cache.put(key(1), Result(((100,),)), 1.0)
+    cache.put(key(2), Result(((10_000,),)), 100.0)
     assert key(1) in cache
     assert key(2) not in cache
 

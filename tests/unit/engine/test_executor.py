@@ -117,7 +117,7 @@ def test_what_is_cached_is_not_looked_behind(machine: Any, n: Node) -> None:
     middle = m.executor.run(Graph.from_json(two_outputs(n)), ["4"])
     assert middle.executed == []
     # Only the key of node 3 is kept: a new output above it needs neither 1 nor 2.
-    m.cache._entries = {k: e for k, e in m.cache._entries.items() if e.result.outputs == ([3],)}
+    m.cache._entries = {k: e for k, e in m.cache._entries.items() if e.outputs == ((3,),)}
     calls.clear()
     result = m.run({**two_outputs(n), "9": n("Write", a=["3", 0])}, ["9"])
     assert result.executed == ["9"]
