@@ -50,18 +50,22 @@ def ddim_uniform(parameterization: Parameterization, steps: int) -> Sigmas:
 
 
 def karras(parameterization: Parameterization, steps: int) -> Sigmas:
+    """Karras et al. 2022, eq. 5 with rho 7: evenly spaced in sigma^(1/7)."""
     return curves.karras(steps, parameterization.sigma_min, parameterization.sigma_max)
 
 
 def exponential(parameterization: Parameterization, steps: int) -> Sigmas:
+    """Evenly spaced in log sigma."""
     return curves.exponential(steps, parameterization.sigma_min, parameterization.sigma_max)
 
 
 def kl_optimal(parameterization: Parameterization, steps: int) -> Sigmas:
+    """Sabour et al. 2024, eq. 9: evenly spaced in arctan sigma."""
     return curves.kl_optimal(steps, parameterization.sigma_min, parameterization.sigma_max)
 
 
 def linear_quadratic(parameterization: Parameterization, steps: int) -> Sigmas:
+    """Mochi's: half the steps cover the first 2.5 % linearly, the rest follows a parabola."""
     return curves.linear_quadratic(steps, parameterization.sigma_max)
 
 
@@ -83,7 +87,7 @@ def turbo(parameterization: Parameterization, steps: int, denoise: float = 1.0) 
 
 
 def align_your_steps(parameterization: Parameterization, steps: int) -> Sigmas:
-    """NVIDIA's table for SDXL."""
+    """Sabour et al. 2024: NVIDIA's ten-step table for SDXL, resampled in log sigma for other step counts."""
     return curves.align_your_steps(steps)
 
 

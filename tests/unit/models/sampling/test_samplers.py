@@ -1,11 +1,13 @@
 """What every sampler keeps to: evaluation counts, callbacks, and its name."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from models.sampling import catalogue
 from models.sampling.noise import no_noise
 from models.sampling.protocol import ignore_progress
 from models.sampling.samplers import (
@@ -121,6 +123,12 @@ def test_samples_come_from_the_data(name: str) -> None:
     assert float(out.mean()) == pytest.approx(0, abs=0.06)
     assert float(out.abs().mean()) == pytest.approx(1, abs=0.06)
     assert float(out.abs().std()) == pytest.approx(0.3, abs=0.08)
+
+
+def test_reference_page_is_up_to_date() -> None:
+    page = Path(__file__).parents[4] / "docs/reference/samplers.md"
+    written = page.read_text(encoding="utf-8")
+    assert written == catalogue.markdown(), "run: python -m models.sampling.catalogue docs/reference/samplers.md"
 
 
 def test_all_of_fooocus_samplers_are_here() -> None:
