@@ -86,7 +86,16 @@ class ModelFolders:
 
     def folders(self, kind: str) -> tuple[Path, ...]:
         """Return the folders of a kind that exist, in the order in which they are searched."""
-        return tuple(folder for folder in self._all_folders(kind) if folder.is_dir())
+        return tuple(folder for folder in self.searched(kind) if folder.is_dir())
+
+    def searched(self, kind: str) -> tuple[Path, ...]:
+        """Return every folder of a kind, also those that do not exist yet. Raises ModelNotFound for an unknown kind."""
+        try:
+            return tuple(self._folders[ALIASES.get(kind, kind)])
+        except KeyError:
+            raise ModelNotFound(
+                f"There is no kind of model called {kind!r}.", f"Kinds: {', '.join(self.kinds)}."
+            ) from None
 
     def list(self, kind: str) -> "list[str]":
         """Return the names of a kind's files, sorted without regard to case; the embedded checkpoint comes last."""
@@ -109,14 +118,6 @@ class ModelFolders:
         """Return the first 10 hex digits of a file's SHA-256, as metadata writes it."""
         return self.sha256(self.path(kind, name))[:10]
 
-    def _all_folders(self, kind: str) -> Sequence[Path]:
-        try:
-            return self._folders[ALIASES.get(kind, kind)]
-        except KeyError:
-            raise ModelNotFound(
-                f"There is no kind of model called {kind!r}.", f"Kinds: {', '.join(self.kinds)}."
-            ) from None
-
     def _files(self, kind: str) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for folder in self.folders(kind):
@@ -127,7 +128,7 @@ class ModelFolders:
         return found
 
     def _advice(self, kind: str, name: str, known: Sequence[str]) -> str:
-        searched = ", ".join(str(folder) for folder in self._all_folders(kind))
+        searched = ", ".join(str(folder) for folder in self.searched(kind))
         near = nearest(name, known)
         guess = f"Did you mean {' or '.join(near)}? " if near else ""
         return f"{guess}Folders searched: {searched}. Links that lead out of a folder are not followed."

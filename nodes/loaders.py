@@ -31,7 +31,7 @@ def load_checkpoint_node(ckpt_name: CheckpointName, context: Context) -> tuple[M
     """Open an SDXL checkpoint: its UNet, both text encoders and its VAE. Weights are read when first used."""
     runtime: Runtime = context.runtime
     model, clip, vae = load_checkpoint(runtime.folders.path("checkpoints", ckpt_name), runtime.residency)
-    return model, clip.patched(embeddings_dirs=runtime.folders.folders("embeddings")), vae
+    return model, clip.patched(embeddings_dirs=runtime.folders.searched("embeddings")), vae
 
 
 @node(
