@@ -4,7 +4,8 @@
     python -m benchmarks.sdxl --full [--compile]     full-size random weights, 1024², 30 steps; needs CUDA
 
 Each side runs in a process of its own, A-B-A-B. A figure is the median over the pictures of a process, then the best
-over its rounds; a ratio below 1 means that Focal is faster. Pictures of both sides are compared too.
+over its rounds; a ratio below 1 means that Focal is faster. "processor" is the processor time of the whole picture.
+Pictures of both sides are compared too.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.sdxl_task import STAGES, Task, picture_path
+from benchmarks.sdxl_task import ROWS, Task, picture_path
 from models.folders import TINY_CHECKPOINT
 
 SIDES = ("focal", "diffusers")
@@ -51,10 +52,8 @@ def run_side(side: str, task: Task) -> dict[str, float]:
 
 def summary(task: Task, rounds: dict[str, list[dict[str, float]]]) -> dict:
     """Return best medians by side, ratios by stage, and how far the pictures are apart."""
-    best = {
-        side: {stage: min(row[stage] for row in rows) for stage in ("total", *STAGES)} for side, rows in rounds.items()
-    }
-    ratios = {stage: best["focal"][stage] / best["diffusers"][stage] for stage in ("total", *STAGES)}
+    best = {side: {stage: min(row[stage] for row in rows) for stage in ROWS} for side, rows in rounds.items()}
+    ratios = {stage: best["focal"][stage] / best["diffusers"][stage] for stage in ROWS}
     peaks = {side: max(row["peak_bytes"] for row in rows) for side, rows in rounds.items()}
     return {"seconds": best, "ratio": ratios, "peak_bytes": peaks, "mean_pixel_difference": difference(task)}
 
@@ -69,7 +68,7 @@ def print_table(task: Task, result: dict) -> None:
     """Print one line per stage."""
     print(f"{Path(task.checkpoint).name}, {task.size}², {task.steps} steps, {task.device}, torch {torch.__version__}")
     print(f"{'':10}{'Focal ms':>12}{'diffusers ms':>14}{'ratio':>8}")
-    for stage in (*STAGES, "total"):
+    for stage in ROWS:
         ours, theirs = (result["seconds"][side][stage] * 1e3 for side in SIDES)
         print(f"{stage:10}{ours:12.2f}{theirs:14.2f}{result['ratio'][stage]:8.2f}")
     print(f"pictures differ by {result['mean_pixel_difference']:.2f} of 255 on average")

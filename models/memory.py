@@ -41,7 +41,7 @@ class Residency:
         host = _host_bytes()
         apart = self.device.type == "cuda"  # a device with memory of its own
         self.budget_bytes = budget_bytes or (_device_bytes(self.device) if apart else host)
-        self.host_budget_bytes = 0 if not apart else (host if host_budget_bytes is None else host_budget_bytes)
+        self.host_budget_bytes = (host if apart else 0) if host_budget_bytes is None else host_budget_bytes
         self._residents: dict[Hashable, Resident] = {}
         self._changed = threading.Condition(threading.RLock())
         self._working_bytes = 0

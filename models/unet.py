@@ -116,10 +116,9 @@ class UNet(nn.Module):
         injections: Injections | None = None,
         freeu: FreeU | None = None,
     ) -> Tensor:
-        """Predict for x (B, 4, h, w) at timesteps (B,), 0..999, fractions allowed; context (B, T, C), y (B,
-        adm_channels).
+        """Predict for x (B, 4, h, w) at timesteps (B,), 0..999, fractions allowed.
 
-        Returns (B, 4, h, w) in x's dtype.
+        context: (B, T, C). y: (B, adm_channels), pooled text and embedded sizes. Returns (B, 4, h, w) in x's dtype.
         """
         dtype = self.emb_weight.dtype
         prepared = context if isinstance(context, PreparedContext) else self.prepare(context)

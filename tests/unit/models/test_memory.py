@@ -266,6 +266,26 @@ def test_asking_for_other_loras_inside_a_use_is_an_error_not_a_deadlock() -> Non
         values(resident, FakePatch("x", 1.0, (("layers.0.weight", 1.0),)))
 
 
+def test_evicted_models_stay_in_main_memory_within_their_own_budget() -> None:
+    residency = Residency(budget_bytes=WEIGHT_BYTES, host_budget_bytes=2 * WEIGHT_BYTES)
+    residents = [stack(residency, name) for name in "abcd"]
+    before = [values(resident)[0] for resident in residents]
+    assert [resident.level for resident in residents] == [Level.FILE, Level.HOST, Level.HOST, Level.DEVICE]
+    assert residency.bytes_at(Level.HOST) == 2 * WEIGHT_BYTES
+    assert torch.equal(values(residents[1])[0], before[1])
+    assert residents[1].loads == 1
+
+
+def test_offloaded_model_carries_no_lora() -> None:
+    residency = Residency(budget_bytes=2 * WEIGHT_BYTES, host_budget_bytes=WEIGHT_BYTES)
+    patched = stack(residency, "patched")
+    base = values(patched)[0]
+    values(patched, FakePatch("x", 1.0, (("layers.0.weight", 1.0),)))
+    touch(stack(residency, "other"))
+    assert (patched.level, patched.bytes) == (Level.HOST, WEIGHT_BYTES)
+    assert torch.equal(values(patched)[0], base)
+
+
 def test_free_drops_everything_idle() -> None:
     residency = Residency()
     idle, held = stack(residency, "idle"), stack(residency, "held")
