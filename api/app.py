@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from api import docs_page, files
 from api.auth import RequireKey, SameOriginGraphs
@@ -43,6 +44,7 @@ def create_app(settings: Settings, config: WorkerConfig | None = None, library: 
         Middleware(
             CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"], allow_credentials=True
         ),
+        Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
         Middleware(SameOriginGraphs),
     ]
     if settings.apikey:

@@ -42,6 +42,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     base_url: Annotated[str, _doc("Prefix of the result URLs; http://HOST:PORT when empty.")] = ""
     apikey: Annotated[str, _doc("Key that requests must carry in X-API-KEY; empty means open.")] = ""
     webhook_url: Annotated[str, _doc("Address told about every finished job that names none itself.")] = ""
+    allow_hosts: Annotated[
+        str, _doc("Hosts inside requests (webhooks) that may be asked although they are not public; a comma list.")
+    ] = ""
     queue_size: Annotated[int, _doc("Jobs waiting and running before new ones are refused.", ge=1)] = 100
     queue_history: Annotated[int, _doc("Finished jobs kept, with their files; 0 keeps all.", ge=0)] = 0
     persistent: Annotated[bool, _doc("Answer job-history with full records, in Fooocus-API's persistent form.")] = False

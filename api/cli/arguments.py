@@ -9,7 +9,6 @@ import msgspec
 from api.settings import FIELDS, Settings
 
 LOCAL_SETTINGS = ("data", "models", "extra_model_paths", "preset", "device", "vram", "ram", "log_level")
-SHOWN_WITHOUT_VALUE = (bool,)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,19 +26,19 @@ def parser() -> argparse.ArgumentParser:
     _add_settings(generate, LOCAL_SETTINGS)
 
     graph = commands.add_parser("graph", help="run, show or validate a graph in ComfyUI's API format")
-    graph.add_argument("action", choices=("run", "show", "validate"))
+    graph.add_argument("action", choices=("run", "show", "validate"), help="run it, print it, or name its faults")
     graph.add_argument("file", type=Path, metavar="FILE", help="JSON file; - reads standard input")
     graph.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(graph, LOCAL_SETTINGS)
 
     models = commands.add_parser("models", help="list the model files that are found")
-    models.add_argument("action", choices=("list",))
+    models.add_argument("action", choices=("list",), help="print names and sizes")
     models.add_argument("kind", nargs="?", help="only this kind, such as checkpoints or loras")
     models.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(models, LOCAL_SETTINGS)
 
     nodes = commands.add_parser("nodes", help="list the nodes that a graph can use, or show one")
-    nodes.add_argument("action", choices=("list", "show"))
+    nodes.add_argument("action", choices=("list", "show"), help="print all classes, or one with its inputs")
     nodes.add_argument("name", nargs="?", help="the class to show")
     nodes.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(nodes, LOCAL_SETTINGS)
@@ -60,7 +59,9 @@ def typed_settings(parsed: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_generate(command: argparse.ArgumentParser) -> None:
-    command.add_argument("prompt")
+    command.add_argument(
+        "prompt", help="what the picture shall show; Fooocus syntax: (words:1.2), <lora:name:0.8>, __wildcard__"
+    )
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="where the picture goes (.png, .jpg, .webp)")
     command.add_argument("-n", "--number", type=int, default=1, metavar="N", help="how many pictures, 1 to 32")
     command.add_argument("--negative", default=None, metavar="TEXT", help="what the picture shall not show")

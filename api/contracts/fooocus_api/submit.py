@@ -6,11 +6,14 @@ from collections.abc import Sequence
 import msgspec
 from anyio import to_thread
 
+from api.addresses import may_call
 from api.contracts.fooocus_api.answers import Mode
 from api.contracts.fooocus_api.replies import CONTRACT, PlannedImage, Record
 from api.contracts.fooocus_api.schemas import TextToImage
 from api.contracts.fooocus_api.translate import refused_field, to_generation, without_effect
+from api.errors import Fault, InvalidRequest, shown
 from api.services import Services
+from api.settings import Settings
 from engine.jobs.job import Job, NewJob
 from graphs.request import GenerationRequest, Refused
 from graphs.text_to_image import Compiled
@@ -26,6 +29,7 @@ async def submit_text_to_image(served: Services, body: TextToImage, mode: Mode) 
 
     Returns the job and what was left out or replaced. Raises InvalidRequest for what cannot be done, QueueFull.
     """
+    await _check_webhook(body.webhook_url, served.settings)
     request = to_generation(body, served.settings, one_image=mode.kind == "binary")
     compiled = await to_thread.run_sync(_compile, served, request, body)
     warnings = [*without_effect(body.advanced_params), *compiled.warnings]
@@ -50,6 +54,13 @@ async def submit_text_to_image(served: Services, body: TextToImage, mode: Mode) 
     )
     _report(job, warnings)
     return job, warnings
+
+
+async def _check_webhook(url: str, settings: Settings) -> None:
+    """Refuse an address inside the operator's network; what is no http address at all only fails to be delivered."""
+    if url.lower().startswith(("http://", "https://")) and not await may_call(url, settings):
+        msg = "Value error, the host is not a public one; --allow-hosts can name it"
+        raise InvalidRequest([Fault("value_error", ("body", "webhook_url"), msg, shown(url), {"error": "not public"})])
 
 
 def history_params(body: TextToImage, request: GenerationRequest) -> dict[str, object]:

@@ -1,0 +1,32 @@
+"""The reference pages say what the code says."""
+
+from pathlib import Path
+
+import pytest
+
+from api.contracts.comfy.routes import TABLE
+from api.contracts.fooocus_api.schemas import AdvancedParams, Lora, TextToImage
+from api.errors import STATUS
+from api.reference import cli_page, settings_page
+
+DOCS = Path(__file__).parents[2] / "docs" / "reference"
+
+
+@pytest.mark.parametrize(("name", "page"), [("settings.md", settings_page), ("cli.md", cli_page)])
+def test_a_generated_page_is_up_to_date(name, page):
+    assert (DOCS / name).read_text(encoding="utf-8") == page(), "run: python -m api.reference docs/reference"
+
+
+def test_every_field_of_the_rest_contract_is_documented():
+    text = (DOCS / "rest-text-to-image.md").read_text(encoding="utf-8")
+    fields = [field for struct in (TextToImage, AdvancedParams, Lora) for field in struct.__struct_fields__]
+    assert [field for field in fields if f"`{field}`" not in text] == []
+
+
+def test_every_route_and_error_is_documented(client):
+    text = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("rest-text-to-image.md", "graph-api.md"))
+    paths = {getattr(route, "path", "").rstrip("/") for route in client.app.routes}
+    wanted = {path for path in paths if path and not path.startswith(("/api/", "/redoc"))}
+    assert sorted(path for path in wanted if f"{path}`" not in text and f"{path} " not in text) == []
+    assert {path for _, path, _ in TABLE} <= wanted
+    assert [code for code in STATUS if f"`{code}`" not in text] == []
