@@ -51,8 +51,7 @@ class MemoryStore:
         return self._change(job_id, moves.cancel)
 
     async def refuse_queued(self, failure: JobFailure) -> list[Job]:
-        outcome = Outcome(state=JobState.FAILED, error=failure)
-        return self._change_all(JobState.QUEUED, lambda job: moves.finish(job, job.attempt, outcome))
+        return self._change_all(JobState.QUEUED, lambda job: moves.refuse(job, failure))
 
     async def recover(self) -> Recovery:
         found = self._change_all(JobState.RUNNING, moves.recover)

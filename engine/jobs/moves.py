@@ -20,21 +20,25 @@ def claim(job: Job) -> Job:
 def cancel(job: Job) -> Job:
     """End a queued job, tell a running one to stop; a finished one stays as it is."""
     if job.state is JobState.QUEUED:
-        return finish(job, job.attempt, Outcome(state=JobState.CANCELLED)) or job
+        return _end(job, Outcome(state=JobState.CANCELLED))
     if job.state is JobState.RUNNING:
         return replace(job, stopping=True)
     return job
 
 
+def refuse(job: Job, failure: JobFailure) -> Job:
+    """Fail a queued job: nothing can run it."""
+    return _end(job, Outcome(state=JobState.FAILED, error=failure))
+
+
 def finish(job: Job, attempt: int, outcome: Outcome) -> Job | None:
-    """End a job; None when it is no longer this attempt's to end.
+    """End a running job; None when it is no longer this attempt's to end.
 
     A job that was told to stop becomes cancelled however its run ended: its files stay in the result.
     """
-    if job.attempt != attempt or job.is_final:
+    if job.attempt != attempt or job.state is not JobState.RUNNING:
         return None
-    state, error = (JobState.CANCELLED, None) if job.stopping else (outcome.state, outcome.error)
-    return _move(job, state, finished_ms=now_ms(), result=outcome.result, error=error, trace=outcome.trace)
+    return _end(job, outcome)
 
 
 def requeue(job: Job, attempt: int, *, strike: bool) -> Job | None:
@@ -45,7 +49,7 @@ def requeue(job: Job, attempt: int, *, strike: bool) -> Job | None:
     if job.attempt != attempt or job.state is not JobState.RUNNING:
         return None
     if job.stopping:
-        return finish(job, attempt, Outcome(state=JobState.CANCELLED))
+        return _end(job, Outcome(state=JobState.CANCELLED))
     return _move(job, JobState.QUEUED, strikes=job.strikes + strike)
 
 
@@ -53,8 +57,13 @@ def recover(job: Job) -> Job:
     """Bring a job that was running when the server died back to the queue, unless it was being stopped."""
     if job.attempt >= MAX_RECOVERIES and not job.stopping:
         failure = JobFailure(code="server_died", message=f"The server died {job.attempt} times while this job ran.")
-        return finish(job, job.attempt, Outcome(state=JobState.FAILED, error=failure)) or job
+        return _end(job, Outcome(state=JobState.FAILED, error=failure))
     return requeue(job, job.attempt, strike=False) or job
+
+
+def _end(job: Job, outcome: Outcome) -> Job:
+    state, error = (JobState.CANCELLED, None) if job.stopping else (outcome.state, outcome.error)
+    return _move(job, state, finished_ms=now_ms(), result=outcome.result, error=error, trace=outcome.trace)
 
 
 def _move(job: Job, target: JobState, **changes: object) -> Job:

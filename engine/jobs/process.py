@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ class WorkerProcess:
         self.ready: asyncio.Future[Ready] = loop.create_future()
         self.dead: asyncio.Future[str] = loop.create_future()
         self.has_run = False
+        self._ready_at: float | None = None
         self._config = config
         self._limits = limits
         self._log = worker_log
@@ -110,6 +112,10 @@ class WorkerProcess:
     @property
     def pid(self) -> int | None:
         return self._child.pid if self._child else None
+
+    def seconds_ready(self) -> float:
+        """How long ago it became ready; 0 when it never did."""
+        return time.monotonic() - self._ready_at if self._ready_at is not None else 0.0
 
     async def run(self, run: Run, on_event: Callable[[Event], None]) -> Ended:
         """Run a graph; `on_event` is called for everything that happens. Raises WorkerDied."""
@@ -217,6 +223,7 @@ class WorkerProcess:
             case Answer() as answer:
                 self._settle(answer)
             case Ready() as ready:
+                self._ready_at = time.monotonic()
                 self.ready.set_result(ready)
             case NotReady(cause):
                 self._blame = cause
@@ -245,7 +252,9 @@ class WorkerProcess:
 
     async def _watch_silence(self) -> None:
         """Kill a child whose reader thread is stuck. It misses two halves, so that our own pause is not held
-        against it."""
+        against it. Until its first sign `start_s` is its limit."""
+        self._send(Ping())
+        await self._heard.wait()
         missed = 0
         while missed < 2:
             await asyncio.sleep(self._limits.interval_s if not missed else 0)

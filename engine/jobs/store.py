@@ -98,9 +98,8 @@ class SqlStore:
         return await self._change(job_id, moves.cancel)
 
     async def refuse_queued(self, failure: JobFailure) -> list[Job]:
-        outcome = Outcome(state=JobState.FAILED, error=failure)
         return await self._write(
-            lambda connection: _change_all(connection, _queued(), lambda job: moves.finish(job, job.attempt, outcome))
+            lambda connection: _change_all(connection, _queued(), lambda job: moves.refuse(job, failure))
         )
 
     async def recover(self) -> Recovery:

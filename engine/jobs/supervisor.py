@@ -17,10 +17,13 @@ from engine.jobs.worker_log import WorkerLog
 log = logging.getLogger(__name__)
 
 PAUSES_S = (0.0, 0.5, 2.0, 10.0, 30.0)
-"""Before the next start, by how many workers in a row died without having run anything."""
+"""Before the next start, by how many workers in a row died before they were of use."""
 
 GIVE_UP_AFTER = 3
 """So many in a row: nobody is kept waiting for the next one, though it is still started."""
+
+SOUND_AFTER_S = 2.0
+"""A worker that was ready for this long was a sound one, whatever ended it."""
 
 
 class Supervisor:
@@ -143,12 +146,15 @@ class Supervisor:
                 self._process = None
             else:
                 await self._follow(process)
-            self._failures = 0 if process.has_run else self._failures + 1
+            self._failures = 0 if self._was_sound(process) else self._failures + 1
             self.restarts += 1
             await self._tell()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PAUSES_S[min(self._failures, len(PAUSES_S) - 1)]):
                     await self._closing.wait()
+
+    def _was_sound(self, process: WorkerProcess) -> bool:
+        return process.has_run or process.seconds_ready() >= SOUND_AFTER_S
 
     async def _follow(self, process: WorkerProcess) -> None:
         if self._closing.is_set():

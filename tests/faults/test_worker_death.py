@@ -52,7 +52,7 @@ async def test_last_words_of_the_worker_are_in_the_error(running):
 
 
 async def test_frozen_worker_is_noticed_and_its_job_is_not_left_running(running):
-    async with running(limits=WorkerLimits(silence_s=0.4, interval_s=0.1)) as service:
+    async with running(limits=WorkerLimits(silence_s=1.0, interval_s=0.1)) as service:
         job = await service.submit(one("Freeze"))
         failed = await asyncio.wait_for(service.wait(job.id), 10)
     assert "no sign of life" in failed.error.message

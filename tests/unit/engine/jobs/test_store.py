@@ -97,6 +97,8 @@ async def test_a_given_up_attempt_cannot_end_the_next_one(store):
     await store.claim_next()
     back = await store.requeue(job.id, 1, strike=True)
     assert (back.state, back.strikes, back.attempt) == (JobState.QUEUED, 1, 1)
+    assert await store.finish(job.id, 1, SUCCESS) is None
+    assert await store.finish(job.id, 1, Outcome(state=JobState.FAILED, error=FAILURE)) is None
     again = await store.claim_next()
     assert again.attempt == 2
     assert await store.finish(job.id, 1, SUCCESS) is None

@@ -43,6 +43,12 @@ async def gone(pid, seconds=2.0):
             await asyncio.sleep(0.01)
 
 
+async def replaced(supervisor, pid, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while supervisor.pid in (None, pid):
+            await asyncio.sleep(0.02)
+
+
 async def test_start_returns_at_once_and_calls_wait_for_the_worker(started):
     start = time.monotonic()
     supervisor = await started(options={"slow_s": 0.3})
@@ -141,17 +147,16 @@ async def test_a_killed_worker_is_replaced(started):
     first = (await supervisor.wait_ready()).pid
     os.kill(first, signal.SIGKILL)
     await gone(first)
-    async with asyncio.timeout(5):
-        while supervisor.pid in (None, first):
-            await asyncio.sleep(0.02)
+    await replaced(supervisor, first)
     assert "SIGKILL" in supervisor.last_death
 
 
 async def test_a_silent_worker_is_killed_and_replaced(started):
-    supervisor = await started(WorkerLimits(silence_s=0.4, interval_s=0.1))
+    supervisor = await started(WorkerLimits(silence_s=1.0, interval_s=0.1))
     first = (await supervisor.wait_ready()).pid
     os.kill(first, signal.SIGSTOP)
-    await gone(first, 4)
+    await gone(first, 10)
+    await replaced(supervisor, first)
     assert "no sign of life" in supervisor.last_death
 
 
@@ -180,3 +185,15 @@ async def test_the_worker_is_sealed_against_downloads_and_foreign_code(started):
     lines = Path(f"/proc/{supervisor.pid}/environ").read_text().split("\0")
     environment = dict(line.split("=", 1) for line in lines if "=" in line)
     assert environment["HF_HUB_OFFLINE"] == environment["DIFFUSERS_DISABLE_CUSTOM_CODE"] == "1"
+
+
+async def test_a_worker_that_was_sound_is_replaced_at_once_however_often_it_is_killed(started, monkeypatch):
+    monkeypatch.setattr("engine.jobs.supervisor.SOUND_AFTER_S", 0.0)
+    supervisor = await started()
+    for _ in range(4):
+        os.kill((await supervisor.wait_ready(5)).pid, signal.SIGKILL)
+        async with asyncio.timeout(2):
+            while supervisor.is_ready:
+                await asyncio.sleep(0.01)
+    await supervisor.wait_ready(5)
+    assert not supervisor.is_broken
