@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from models.errors import NonFiniteOutput
 from models.sampling import masking
 from models.sampling.conditions import NEGATIVE, POSITIVE, Frame, match_areas, prepare, resize_mask
 from models.sampling.denoiser import Guidance, GuidedDenoiser, fit_batch
@@ -15,7 +16,14 @@ from models.sampling.noise import Policy, brownian_range, generator, initial_noi
 from models.sampling.parameterization import Parameterization, parameterization_for
 from models.sampling.protocol import Callback, Denoiser, Sampler, ignore_progress
 from models.sampling.samplers import find_sampler
-from models.sampling.schedules import FALL_BACK_TO_NORMAL, MODEL_SCHEDULES, cut, denoise_schedule, round_to_float32
+from models.sampling.schedules import (
+    FALL_BACK_TO_NORMAL,
+    MODEL_SCHEDULES,
+    cut,
+    denoise_schedule,
+    round_to_float32,
+    without_repeats,
+)
 from models.sampling.sigma_curves import Sigmas
 
 if TYPE_CHECKING:
@@ -143,8 +151,13 @@ def _execute(run: Run) -> tuple[Tensor, Tensor]:
             last[0] = denoised
             run.callback(step, total, x, denoised)
 
-        x = run.sampler(denoiser, x, run.sigmas, noise=draw, callback=follow)
+        x = run.sampler(denoiser, x, without_repeats(run.sigmas), noise=draw, callback=follow)
         result, estimate = (run.latent_format.to_vae(t).contiguous().cpu() for t in (x, last[0]))
+    if not result.isfinite().all():
+        raise NonFiniteOutput(
+            f"The sampler {run.sampler.name} ended in numbers that are not finite.",
+            "Lower cfg, choose another sampler, or run the model in float32.",
+        )
     return result.clone(), estimate.clone()  # plain tensors: inference tensors cannot be changed by later nodes
 
 

@@ -132,6 +132,11 @@ def round_to_float32(sigmas: Sigmas) -> Sigmas:
     return tuple(float32(sigma) for sigma in sigmas)
 
 
+def without_repeats(sigmas: Sigmas) -> Sigmas:
+    """Leave out steps of no length, which thousands of steps can bring; multistep methods divide by their length."""
+    return tuple(sigma for i, sigma in enumerate(sigmas) if i == 0 or sigma != sigmas[i - 1])
+
+
 def denoise_schedule(
     name: str,
     parameterization: Parameterization,

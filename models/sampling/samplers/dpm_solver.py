@@ -55,7 +55,10 @@ def dpm_adaptive(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, noise
         t_next = min(t_last, t + h)
         x_low = _second_order(trial, t_next, r_1=1 / 3)
         x_high = _third_order(trial, t_next)
-        factor = _step_factor(_relative_error(x_low, x_high, x_previous))
+        error = _relative_error(x_low, x_high, x_previous)
+        if math.isnan(error):
+            return x_high  # no step size would ever be accepted
+        factor = _step_factor(error)
         if factor >= ACCEPT_SAFETY:
             x_previous, x, t = x_low, x_high, t_next
         h *= factor

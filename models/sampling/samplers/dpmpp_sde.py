@@ -144,4 +144,4 @@ def _phi_2(h: float) -> float:
 
 
 def _noise_level(sigma_next: float, h: float, eta: float) -> float:
-    return sigma_next * math.sqrt(-math.expm1(-2 * h * eta))
+    return sigma_next * math.sqrt(max(-math.expm1(-2 * h * eta), 0.0))  # none on a step up

@@ -24,7 +24,8 @@ def ddpm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, noise: Noise,
         epsilon = slope(x, denoised, sigma)
         x = (x * math.sqrt(bar) - epsilon * ((1 - alpha) / math.sqrt(1 - bar))) / math.sqrt(alpha)
         if sigma_next > 0:
-            x = x + noise(sigma, sigma_next) * math.sqrt((1 - alpha) * (1 - bar_next) / (1 - bar))
+            variance = (1 - alpha) * (1 - bar_next) / (1 - bar)
+            x = x + noise(sigma, sigma_next) * math.sqrt(max(variance, 0.0))  # none on a step up
             x = x / math.sqrt(bar_next)
     return x
 

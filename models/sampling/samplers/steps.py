@@ -16,8 +16,11 @@ def toward(x: Tensor, denoised: Tensor, share: float) -> Tensor:
 
 
 def ancestral_step(sigma: float, sigma_next: float, eta: float = 1.0) -> tuple[float, float]:
-    """Split a step into a deterministic part down to sigma_down and fresh noise sigma_up (variances add up)."""
-    if eta == 0 or sigma_next == 0:
+    """Split a step into a deterministic part down to sigma_down and fresh noise sigma_up (variances add up).
+
+    A step up (a flipped schedule) has no room for noise.
+    """
+    if eta == 0 or sigma_next == 0 or sigma_next > sigma:
         return sigma_next, 0.0
     up = eta * math.sqrt(sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2)
     sigma_up = min(sigma_next, up)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.errors import NonFiniteOutput
 from models.sampling.noise import generator, initial_noise
 from models.sampling.parameterization import discrete
 from models.sampling.run import sample, sample_custom
@@ -194,3 +195,34 @@ def test_context_is_prepared_once_per_run() -> None:
     assert run()[1].prepared == 1
     _, network = run(model=stand_in_model(size_scale=SizeScale()))
     assert network.prepared == 1
+
+
+@pytest.mark.parametrize(
+    "sampler", sorted(set(SAMPLERS) - {"restart", "dpm_adaptive", "tcd", "lcm", "er_sde", "dpm_fast"})
+)
+def test_flipped_schedule_turns_a_latent_into_noise(sampler: str) -> None:
+    model, _ = stand_in_model()
+    sigmas = [1e-4, *reversed(schedule("karras", discrete(), 8)[:-1])]
+    latent = {"samples": normal(9, (1, 4, 12, 16))}
+    out, _ = sample_custom(
+        model, POSITIVE, NEGATIVE, latent, sampler=SAMPLERS[sampler], sigmas=sigmas, seed=1, cfg=1.0, add_noise=False
+    )
+    assert out["samples"].std() > latent["samples"].std()
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "dpmpp_3m_sde", "lms", "uni_pc", "res_multistep"])
+def test_a_repeated_sigma_is_no_step(sampler: str) -> None:
+    model, network = stand_in_model()
+    out, _ = sample_custom(
+        model, POSITIVE, NEGATIVE, empty_latent(), sampler=SAMPLERS[sampler], sigmas=[8.0, 4.0, 4.0, 1.0, 0.0], seed=1,
+        cfg=1.0,
+    )  # fmt: skip
+    assert out["samples"].isfinite().all()
+    assert len(network.timesteps) == 3
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpm_adaptive", "dpmpp_2m_sde"])
+def test_a_network_that_overflows_is_an_error_with_a_remedy(sampler: str) -> None:
+    conditioning_of_nan = [[POSITIVE[0][0] * float("nan"), POSITIVE[0][1]]]
+    with pytest.raises(NonFiniteOutput, match="Lower cfg"):
+        run(sampler_name=sampler, positive=conditioning_of_nan)
