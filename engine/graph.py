@@ -122,7 +122,7 @@ def as_link(value: Any) -> Any:
     if len(value) == 2 and type(value[0]) is str:
         slot = value[1]
         if type(slot) is int or type(slot) is float:
-            return Link(value[0], int(slot))
+            return tuple.__new__(Link, (value[0], int(slot)))
     return value
 
 

@@ -13,7 +13,7 @@ from engine.cache import Outputs
 from engine.errors import FocalError, NodeInputError, UnknownNode
 from engine.graph import GraphNode, Link, unwrap
 from engine.registry import Registry
-from engine.signature import PLAIN, Unkeyable, node_key, unique_key
+from engine.signature import EXACT, PLAIN, Unkeyable, as_plain, node_key, unique_key
 from engine.types import NodeSpec
 
 NEW, WAITING, RUNNING, DONE = range(4)
@@ -127,7 +127,7 @@ class Plan:
         links: list[tuple[str, Step, int]] = []
         for name, value in passed(step.spec, node):
             if type(value) is not Link:
-                constants[name] = value
+                constants[name] = value if type(value) in PLAIN else unwrap(value)
                 continue
             source_id, slot = value
             if source_id not in keys:
@@ -171,18 +171,23 @@ class Plan:
         keys, volatile_ids = self.keys, self.volatile
         constants: dict[str, Any] = {}
         sources: list[Any] = []
-        volatile = spec is None
-        for name, value in passed(spec, node) if spec is not None else ():
-            if type(value) is Link:
-                source_id, slot = value
-                key = keys.get(source_id)
-                sources += (name, key, slot)
-                if key is None or source_id in volatile_ids:  # no key: not in the graph, or this node's own user
-                    volatile = True
-            else:
-                constants[name] = value
+        volatile = False
         try:
-            key = self._key(node_id, spec, constants, sources)
+            if spec is None:
+                raise Unkeyable
+            for name, value in passed(spec, node):
+                kind = type(value)
+                if kind is Link:
+                    source_id, slot = value
+                    if source_id not in keys:  # it is not in the graph, or this node feeds it
+                        raise Unkeyable
+                    sources += (name, keys[source_id], slot)
+                    if source_id in volatile_ids:
+                        volatile = True
+                else:
+                    constants[name] = value if kind in EXACT else as_plain(unwrap(value))
+            extra = None if spec.plain_key else self._extra(node_id, spec)
+            key = node_key(spec, constants, sources, extra)
         except Unkeyable:
             key, volatile = unique_key(), True
         keys[node_id] = key
@@ -198,33 +203,27 @@ class Plan:
                 source_id = twins[source_id]
             users[source_id] = users.get(source_id, 0) + 1
 
-    def _key(self, node_id: str, spec: NodeSpec | None, constants: dict[str, Any], sources: list[Any]) -> bytes:
-        if spec is None or None in sources:
-            raise Unkeyable
-        if spec.plain_key:
-            return node_key(spec, constants, sources)
+    def _extra(self, node_id: str, spec: NodeSpec) -> Any:
+        """What a key holds beyond class, constants and sources. Raises Unkeyable."""
         if not spec.cacheable:
             raise Unkeyable
         extra: list[Any] = [node_id if spec.id_in_key else None]
         if spec.fingerprint is not None:
-            extra.append(self._fingerprint(node_id, spec, {**dict.fromkeys(sources[::3]), **constants}))
-        return node_key(spec, constants, sources, extra)
+            inputs = passed(spec, self.nodes[node_id])
+            constants = {name: None if type(value) is Link else unwrap(value) for name, value in inputs}
+            extra.append(self._fingerprint(node_id, spec, constants))
+        return extra
 
 
 def passed(spec: NodeSpec, node: GraphNode) -> list[tuple[str, Any]]:
     """List the inputs that reach the function: declared ones in the class's order, then links it did not declare.
 
-    Undeclared constants do not reach it; `{"__value__": [...]}` arrives as the list.
+    Undeclared constants do not reach it.
     """
     inputs = node.inputs
-    found = []
-    for name in spec.names:
-        if name in inputs:
-            value = inputs[name]
-            kind = type(value)
-            found.append((name, value if kind in PLAIN or kind is Link else unwrap(value)))
+    found = [(name, inputs[name]) for name in spec.names if name in inputs]
     if len(found) < len(inputs):
         others = sorted(inputs.keys() - spec.by_name.keys())
         accepted = [name for name in others if type(inputs[name]) is Link or spec.input(name) is not None]
-        found += [(name, unwrap(inputs[name])) for name in accepted]
+        found += [(name, inputs[name]) for name in accepted]
     return found

@@ -6,7 +6,6 @@ import importlib
 import logging
 import pkgutil
 from collections.abc import Iterable, Iterator
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
@@ -63,6 +62,8 @@ class Registry:
 
         A package that fails to import is logged and left out; the others load.
         """
+        from importlib.metadata import entry_points  # slow to import, and only the worker asks
+
         found: list[NodeSpec] = []
         for entry in entry_points(group=group):
             try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -21,33 +20,24 @@ KEY_BYTES = 16
 MAX_PARTS = 1_000_000
 """A constant of more parts than this has no key; it bounds the work on endless (self-containing) lists."""
 
-SourceSlot = tuple[str, bytes, int]
-"""Input name, key of the source, slot."""
+EXACT = PLAIN - {float}
+"""Plain types of which every value equals itself."""
 
 
 class Unkeyable(Exception):
     """A value that is never equal to itself or cannot be compared by content: NaN, an arbitrary object."""
 
 
-def node_key(spec: NodeSpec, constants: Mapping[str, Any], sources: list[SourceSlot], extra: Any = None) -> bytes:
+def node_key(spec: NodeSpec, constants: dict[str, Any], sources: list[Any], extra: Any = None) -> bytes:
     """Make the key of one node run. Raises Unkeyable.
 
-    constants: in the order of the class's declaration, undeclared ones left out. sources: likewise.
-    extra: what else the result depends on (fingerprint, node id).
+    constants: in the order of the class's declaration, each as `as_plain` gives it. sources: for each link its input's
+    name, the source's key and the slot, one after the other. extra: what else the result depends on (fingerprint, id).
     """
-    for value in constants.values():
-        kind = type(value)
-        if kind not in PLAIN or (kind is float and value != value):
-            constants = {name: as_plain(item) for name, item in constants.items()}
-            break
     if extra is not None:
         extra = encode(extra)
-    try:
-        content: Any = (spec.class_type, spec.version, constants, sources, extra)
-        data = marshal.dumps(content, 2)
-    except ValueError as error:
-        raise Unkeyable from error
-    return blake2b(data, digest_size=KEY_BYTES).digest()
+    content: Any = (spec.class_type, spec.version, constants, sources, extra)
+    return blake2b(marshal.dumps(content, 2), digest_size=KEY_BYTES).digest()
 
 
 def unique_key() -> bytes:

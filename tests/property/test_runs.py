@@ -1,6 +1,5 @@
 """Runs of random graphs against a plain evaluation, whatever the cache can hold."""
 
-from collections import Counter
 from typing import Annotated, Any
 
 from hypothesis import given
@@ -15,24 +14,19 @@ Thing = Annotated[Any, Socket("THING")]
 Lazy = Annotated[Any, Socket("THING", lazy=True)]
 Json = dict[str, Any]
 
-ran: Counter[Any] = Counter()
-
 
 @node("Leaf")
 def leaf(value: int) -> Thing:
-    ran["Leaf", value] += 1
     return value
 
 
 @node("Pair")
 def pair(a: Thing, b: Thing, salt: int) -> tuple[Thing, Thing]:
-    ran["Pair", a, b, salt] += 1
     return (a, b, salt), (b, salt)
 
 
 @node("Later")
 async def later(a: Thing, salt: int) -> Thing:
-    ran["Later", a, salt] += 1
     return ("later", a, salt)
 
 
@@ -121,10 +115,8 @@ def test_a_run_gives_what_a_plain_evaluation_gives(graph: Json, budget_bytes: in
 @given(graphs())
 def test_with_room_nothing_runs_twice(graph: Json) -> None:
     executor = Executor(REGISTRY, ResultCache(1 << 20))
-    ran.clear()
     checked = validate(graph, REGISTRY)
     result = executor.run(checked.graph, checked.outputs)
-    assert max(ran.values(), default=0) <= 1 or any(e["class_type"] == "Grow" for e in graph.values())
     assert len(result.executed) == len(set(result.executed))
     assert executor.run(checked.graph, checked.outputs).executed == []
 

@@ -57,7 +57,7 @@ def test_entry_points_that_fail_to_import_do_not_take_the_others_along(
     monkeypatch.syspath_prepend(str(tmp_path))
     group = "focal.nodes"
     offered = [EntryPoint("bad", "bad_nodes", group), EntryPoint("good", "good_nodes", group)]
-    monkeypatch.setattr("engine.registry.entry_points", lambda group: offered)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: offered)
     registry = Registry()
     assert [s.class_type for s in registry.load_entry_points()] == ["Good"]
     assert "bad_nodes" in caplog.text
