@@ -43,6 +43,7 @@ def bad_link(item: InputSpec, value: Any, choices: list[Any] | None) -> Fault:
 def mismatch(item: InputSpec, received: Any, source: str, slot: int, choices: list[Any] | None) -> Fault:
     """A link between sockets of different types."""
     expected = choices if choices is not None else item.type
+    received = received if isinstance(received, list) else str(received)
     details = f"{item.name}, received_type({received}) mismatch input_type({expected})"
     extra = {**_about(item, choices), "received_type": received, "linked_node": [source, slot]}
     return fault("return_type_mismatch", "Return type mismatch between linked nodes", details, **extra)
@@ -85,9 +86,11 @@ def refused(name: str, answer: Any) -> Fault:
     return fault("custom_validation_failed", "Custom validation failed for node", details, input_name=name)
 
 
-def dangling(details: str, exception_type: str, consumer: InputSpec | None, linked: list[Any] | None) -> Fault:
-    """A link to a node or slot that does not exist. consumer, linked: the link through which the faulty node is used;
-    None at an output node."""
+def raised(details: str, exception_type: str, consumer: InputSpec | None, linked: list[Any] | None) -> Fault:
+    """An exception while a node was checked: a link to nowhere, or whatever its class's own code raised.
+
+    consumer, linked: the link through which the faulty node is used; None at an output node.
+    """
     if consumer is None:
         kind, message = "exception_during_validation", "Exception when validating node"
         return fault(kind, message, details, exception_type=exception_type, traceback=[])

@@ -106,10 +106,12 @@ def read_node(node_id: str, data: Any) -> GraphNode:
     """Read one node's JSON. Raises InvalidGraph."""
     try:
         class_type, inputs = data["class_type"], data["inputs"]
+        if not isinstance(class_type, str):
+            raise TypeError
         read = {}
         for name, value in inputs.items():
             read[name] = as_link(value) if type(value) is list else value
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
         raise InvalidGraph(_fault(node_id, data), node_id) from error
     extra = None
     if len(data) > 2:
@@ -135,6 +137,8 @@ def _fault(node_id: str, data: Any) -> str:
     if not isinstance(data, Mapping):
         return f"Node {node_id!r} is not an object."
     missing = [key for key in ("class_type", "inputs") if key not in data]
-    return (
-        f"Node {node_id!r} has no {' and no '.join(missing)}." if missing else f"Inputs of {node_id!r} are no object."
-    )
+    if missing:
+        return f"Node {node_id!r} has no {' and no '.join(missing)}."
+    if not isinstance(data["class_type"], str):
+        return f"The class_type of node {node_id!r} is not a string."
+    return f"The inputs of node {node_id!r} are no object of names and values."

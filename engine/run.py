@@ -18,7 +18,7 @@ from engine import events
 from engine.cache import Outputs, Result, ResultCache
 from engine.caller import Caller, Instances, call_async, call_now
 from engine.context import RunContext
-from engine.errors import DependencyCycle, Interrupted
+from engine.errors import BadNodeResult, DependencyCycle, Interrupted
 from engine.events import Event
 from engine.expansion import Detour, Origins, settle, take_in
 from engine.failure import failed
@@ -236,6 +236,8 @@ class Run:
         first_stop: NodeStopped | None = None
         for step, task in finished:
             try:
+                if task.cancelled():
+                    raise BadNodeResult(step.spec.class_type, "cancelled itself")
                 seconds, returned = task.result()
                 self._complete(step, returned, seconds)
             except Exception as error:  # noqa: BLE001 (a node's code may raise anything)

@@ -116,7 +116,12 @@ class _Validator:
                 closed[pending.pop()] = None
                 continue
             opened.add(node_id)
-            for source in self._check_node(node_id):
+            try:
+                sources = self._check_node(node_id)
+            except Exception as error:  # noqa: BLE001 (choices and checks of a class are code of its own)
+                self._add_raised(node_id, str(error), type(error).__name__)
+                continue
+            for source in sources:
                 if source not in opened:
                     pending.append(source)
                     parent[source] = node_id  # the last one to push it is the one it is opened from
@@ -161,7 +166,7 @@ class _Validator:
         source = self.nodes.get(link.source)
         if source is None:
             details = f"input {item.name!r} links to node {link.source!r}, which is not in the graph"
-            self._add_dangling(node_id, details, "KeyError")
+            self._add_raised(node_id, details, "KeyError")
             return False
         source_spec = self.specs.get(source.class_type)
         if source_spec is None:
@@ -171,7 +176,7 @@ class _Validator:
             details = (
                 f"input {item.name!r} links to output {link.slot} of node {link.source!r}, which has {len(outputs)}"
             )
-            self._add_dangling(node_id, details, "IndexError")
+            self._add_raised(node_id, details, "IndexError")
             return False
         received = outputs[link.slot].type
         if received is item.type or "input_types" in (spec.hook_names["validate"] or ()):
@@ -193,11 +198,7 @@ class _Validator:
         arguments = {**hidden_placeholders(spec, node_id), **given}
         if names is not None:
             arguments["input_types"] = types
-        try:
-            answer = call_hook(spec, "validate", arguments, context)
-        except Exception as error:  # noqa: BLE001 (a class's own code may raise anything)
-            self._add_dangling(node_id, str(error), type(error).__name__)
-            return
+        answer = call_hook(spec, "validate", arguments, context)
         if answer is not True:
             for name in given:
                 if names is None or name in names:
@@ -219,15 +220,15 @@ class _Validator:
     def _add(self, node_id: str, problem: Fault) -> None:
         self.faults.setdefault(node_id, []).append(problem)
 
-    def _add_dangling(self, node_id: str, details: str, exception_type: str) -> None:
+    def _add_raised(self, node_id: str, details: str, exception_type: str) -> None:
         user = self.parent.get(node_id)
         if user is None or self.specs[self.nodes[node_id].class_type].output_node:
-            self._add(node_id, faults.dangling(details, exception_type, None, None))
+            self._add(node_id, faults.raised(details, exception_type, None, None))
             return
         node = self.nodes[user]
         name, link = next((name, link) for name, link in node.links() if link.source == node_id)
         consumer = self.specs[node.class_type].input(name)
-        self._add(node_id, faults.dangling(details, exception_type, consumer, list(link)))
+        self._add(node_id, faults.raised(details, exception_type, consumer, list(link)))
 
     def _circle(self, node_id: str, source: str) -> list[str]:
         """Name the nodes from `source` down to `node_id`, in the direction of the data."""

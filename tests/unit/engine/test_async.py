@@ -149,6 +149,15 @@ def test_an_async_failure_is_told_too(machine: Any, n: Node) -> None:
     assert any("test_async.py" in line for line in error.traceback)
 
 
+def test_a_node_that_cancels_itself_has_failed(machine: Any, n: Node) -> None:
+    @node("Cancel", output=True)
+    async def cancel(value: int) -> Ui:
+        raise asyncio.CancelledError
+
+    error = machine(cancel).run({"1": n("Cancel", value=1)}).error
+    assert (error.node, error.code) == ("1", "bad_node_result")
+
+
 def test_interrupt_cancels_what_waits(machine: Any, n: Node) -> None:
     @node("Forever", output=True)
     async def forever(value: int) -> Ui:

@@ -33,6 +33,8 @@ def test_lists_of_a_string_and_a_number_are_links_and_nothing_else_is() -> None:
         ({"1": {}}, "no class_type and no inputs"),
         ({"1": 5}, "not an object"),
         ({"1": {"class_type": "X", "inputs": [1]}}, "no object"),
+        ({"1": {"class_type": ["X"], "inputs": {}}}, "not a string"),
+        ({"1": {"class_type": "X", "inputs": {"a": ["2", float("inf")]}}}, "no object"),
         ([1], "object of node id"),
     ],
 )

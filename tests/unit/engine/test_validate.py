@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -70,6 +68,10 @@ def scaled(**changes: Any) -> dict[str, Any]:
         "2": {"class_type": "Scale", "inputs": {k: v for k, v in inputs.items() if v != "absent"}},
         "9": {"class_type": "Save", "inputs": {"image": ["2", 0]}},
     }
+
+
+def entry(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
 
 
 def errors(found: Validation, node_id: str) -> list[dict[str, Any]]:
@@ -365,6 +367,19 @@ def test_list_widgets_are_unwrapped_checked_and_stay_wrapped_in_the_graph() -> N
     assert validate(graph({"__value__": [1]}), REGISTRY).graph.nodes["1"].inputs["texts"] == {"__value__": ["1"]}
     assert validate(graph(["only"]), REGISTRY).graph.nodes["1"].inputs["texts"] == {"__value__": ["only"]}
     assert kinds(validate(graph("a"), REGISTRY), "1") == ["invalid_input_type"]
+
+
+def test_choices_that_cannot_be_listed_are_a_fault_of_their_node() -> None:
+    def no_folder() -> list[str]:
+        raise PermissionError("models")
+
+    @node("Closed")
+    def closed(name: Annotated[str, Choices(no_folder)]) -> Image: ...
+
+    graph = {"1": entry("Closed", name="x"), "2": entry("Save", image=["1", 0])}
+    (error,) = errors(validate(graph, Registry([spec_of(closed), spec_of(save)])), "1")
+    assert (error["type"], error["details"]) == ("exception_during_inner_validation", "models")
+    assert error["extra_info"]["exception_type"] == "PermissionError"
 
 
 def test_wrapped_constant_is_unwrapped() -> None:
