@@ -13,6 +13,7 @@ from models.sampling.parameterization import Parameterization
 from models.text.size import SizeNumbers, size_vector
 
 VAE_FACTOR = 8  # pixels per latent cell
+SMALLEST_AREA = 8  # latent cells of each side of an area made from a mask
 FEATHER = 8  # latent cells over which an area without a mask fades out
 
 NEGATIVE, POSITIVE = 0, 1
@@ -129,6 +130,8 @@ def _size_vectors(facts: dict[str, Any], frame: Frame, size_scale: float | None)
 
 def _area(facts: dict[str, Any], frame: Frame) -> Area:
     area = facts.get("area")
+    if facts.get("set_area_to_bounds") and facts.get("mask") is not None:
+        return _bounds(resize_mask(facts["mask"], frame.height, frame.width), frame)
     if area is None:
         return Area(frame.height, frame.width, 0, 0)
     if area[0] == "percentage":
@@ -137,8 +140,21 @@ def _area(facts: dict[str, Any], frame: Frame) -> Area:
         cells = (max(1, round(height * sizes[0])), max(1, round(width * sizes[1])))
         area = (*cells, round(top * sizes[0]), round(left * sizes[1]))
     height, width, top, left = (int(value) for value in area)
+    return _inside(height, width, top, left, frame)
+
+
+def _inside(height: int, width: int, top: int, left: int, frame: Frame) -> Area:
     top, left = min(top, frame.height - 1), min(left, frame.width - 1)
     return Area(min(height, frame.height - top), min(width, frame.width - left), top, left)
+
+
+def _bounds(mask: Tensor, frame: Frame) -> Area:
+    """The rectangle around everything in a mask, at least 8 cells on each side."""
+    rows, columns = (mask.abs().amax((0, 1, dim)).nonzero().flatten().tolist() for dim in (3, 2))
+    if not rows:
+        return _inside(SMALLEST_AREA, SMALLEST_AREA, 0, 0, frame)
+    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    return _inside(max(height, SMALLEST_AREA), max(width, SMALLEST_AREA), rows[0], columns[0], frame)
 
 
 def _weight(facts: dict[str, Any], area: Area, frame: Frame) -> Tensor | None:

@@ -176,7 +176,7 @@ def _merge(x: Tensor, branch: int, outputs: list[tuple[Entry, Tensor]]) -> Tenso
         return own[0][1]
     total, weights = torch.zeros_like(x), torch.full_like(x, NO_WEIGHT)
     for entry, output in own:
-        weight = 1.0 if entry.weight is None else entry.weight
+        weight = 1.0 if entry.weight is None else fit_batch(entry.weight, len(x))
         entry.area.of(total).add_(output.to(x.dtype) * weight)
         entry.area.of(weights).add_(weight)
     return total / weights

@@ -134,6 +134,25 @@ def test_area_in_shares_of_the_picture() -> None:
     assert entry.area == Area(6, 4, 6, 12)
 
 
+def test_area_may_be_the_bounds_of_a_mask() -> None:
+    mask = torch.zeros(1, 12, 16)
+    mask[:, 1:11, 3:5] = 1
+    (entry,) = prepare(POSITIVE, conditioning(1, mask=mask, set_area_to_bounds=True), FRAME, None)
+    assert entry.area == Area(10, 8, 1, 3)
+    assert entry.weight is not None
+    assert entry.weight.shape == (1, 1, 10, 8)
+    (empty,) = prepare(POSITIVE, conditioning(1, mask=mask * 0, set_area_to_bounds=True), FRAME, None)
+    assert empty.area == Area(8, 8, 0, 0)
+
+
+def test_each_sample_of_a_batch_has_its_own_conditioning_mask() -> None:
+    masks = torch.stack([torch.ones(12, 16), torch.zeros(12, 16)])
+    both = conditioning(1, mask=masks) + conditioning(5, mask=1 - masks)
+    out = denoiser(both, conditioning(9), Guidance(1.0), batch=2)[0](X.repeat(2, 1, 1, 1), 2.0)
+    torch.testing.assert_close(out[:1], alone(conditioning(1)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(out[1:], alone(conditioning(5)), rtol=1e-4, atol=1e-4)
+
+
 def test_conditioning_outside_its_range_is_skipped() -> None:
     early = conditioning(1, start_percent=0.0, end_percent=0.5)
     late = conditioning(5, start_percent=0.5, end_percent=1.0)
