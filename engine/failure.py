@@ -13,6 +13,7 @@ from engine.plan import Plan, Step
 from engine.signature import PLAIN
 
 SHOWN_CHARACTERS = 200
+SHOWN_ELEMENTS = 20
 
 
 def failed(job_id: str, step: Step, plan: Plan, origins: Origins, error: Exception, executed: list[str]) -> Failed:
@@ -29,7 +30,7 @@ def failed(job_id: str, step: Step, plan: Plan, origins: Origins, error: Excepti
         code=code,
         hint=hint,
         executed=executed,
-        inputs={name: [shown(value) for value in values] for name, values in list_inputs(step, plan).items()},
+        inputs={name: [*map(shown, values[:SHOWN_ELEMENTS])] for name, values in list_inputs(step, plan).items()},
     )
 
 

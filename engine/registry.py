@@ -58,7 +58,7 @@ class Registry:
         return found
 
     def load_entry_points(self, group: str = "focal.nodes") -> list[NodeSpec]:
-        """Register what installed packages offer: an entry point names a module, or a list of NodeSpec.
+        """Register what installed packages offer: an entry point names a module (or package), or a list of NodeSpec.
 
         A package that fails to import is logged and left out; the others load.
         """
@@ -71,7 +71,10 @@ class Registry:
             except Exception:  # somebody else's import may raise anything, and must not take the worker down
                 log.exception("node package %s (%s) failed to import; its nodes are missing", entry.name, entry.value)
                 continue
-            found += self._add(offered) if isinstance(offered, ModuleType) else [self.register(s) for s in offered]
+            if isinstance(offered, ModuleType):
+                found += self.load_module(offered.__name__)
+            else:
+                found += [self.register(spec) for spec in offered]
         return found
 
     def object_info(self, class_type: str | None = None) -> dict[str, Any]:

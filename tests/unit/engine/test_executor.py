@@ -351,6 +351,29 @@ class TestFailure:
         assert error.exception_type.endswith("BadFile")
         assert error.exception_type.startswith(__name__)
 
+    def test_errors_of_others_with_code_message_and_hint_keep_them_too(self, machine: Any, n: Node) -> None:
+        class ModelError(Exception):
+            code, message, hint = "out_of_memory", "It does not fit.", "Ask for a smaller picture."
+
+        @node("Load", output=True)
+        def load() -> Ui:
+            raise ModelError("longer text")
+
+        error = machine(load).run({"1": n("Load")}).error
+        assert (error.code, error.message, error.hint) == (ModelError.code, ModelError.message, ModelError.hint)
+
+    def test_inputs_are_told_shortly(self, machine: Any, n: Node) -> None:
+        class Tensor:
+            shape = (1, 4, 8, 8)
+
+        @node("Tensor")
+        def tensor() -> Thing:
+            return Tensor()
+
+        graph = {"1": n("Tensor"), "2": n("Fail", a=["1", 0], message="x" * 5000), "3": n("Show", a=["2", 0])}
+        error = machine(tensor, fail, show).run(graph).error
+        assert error.inputs == {"a": ["Tensor (1, 4, 8, 8)"], "message": ["x" * 200]}
+
     def test_a_wrong_return_value_is_the_nodes_failure(self, machine: Any, n: Node) -> None:
         @node("Wrong")
         def wrong() -> tuple[Thing, Thing]:
