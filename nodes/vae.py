@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from engine.node import node
 from engine.types import Widget
+from models.files.resize import resize
 from models.images import crop
-from models.sampling.conditions import resize_mask
 from nodes.sockets import Image, Latent, Mask, Vae
 
 CELL = 8  # pixels per latent cell
@@ -36,7 +36,8 @@ def encode_for_inpaint(
     pixels: Image, vae: Vae, mask: Mask, grow_mask_by: Annotated[int, Meta(ge=0, le=64), Widget(default=6)]
 ) -> Latent:
     """Turn a picture into a latent with the masked part greyed out, and a noise mask grown by so many pixels."""
-    fitted = resize_mask(mask, *pixels.shape[1:3]).movedim(1, -1)  # (B, H, W, 1)
+    height, width = pixels.shape[1:3]
+    fitted = resize(mask.reshape(-1, 1, *mask.shape[-2:]), width, height, "bilinear").movedim(1, -1)  # (B, H, W, 1)
     picture, hole = crop(pixels[..., :3], CELL), crop(fitted, CELL).round()
     grown = hole.movedim(-1, 1)
     if grow_mask_by > 0:
