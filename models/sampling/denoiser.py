@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from models.freeu import FreeU
-from models.sampling.conditions import NEGATIVE, POSITIVE, Area, Entry
+from models.sampling.areas import Area
+from models.sampling.conditions import NEGATIVE, POSITIVE, Entry
 from models.sampling.guidance import guide, guide_adaptively, is_unguided, progress_at
 from models.sampling.parameterization import Parameterization
 from models.text.size import emphasis_applies

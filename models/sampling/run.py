@@ -9,7 +9,8 @@ from torch import Tensor
 
 from models.errors import NonFiniteOutput
 from models.sampling import masking
-from models.sampling.conditions import NEGATIVE, POSITIVE, Frame, match_areas, prepare, resize_mask
+from models.sampling.areas import resize_mask
+from models.sampling.conditions import NEGATIVE, POSITIVE, Frame, match_areas, prepare
 from models.sampling.denoiser import Guidance, GuidedDenoiser, fit_batch
 from models.sampling.latent_format import LatentFormat, latent_format_for
 from models.sampling.noise import Policy, brownian_range, generator, initial_noise, sampler_noise

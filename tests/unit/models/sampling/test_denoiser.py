@@ -5,15 +5,14 @@ from typing import Any
 import pytest
 import torch
 
+from models.sampling.areas import Area, resize_mask
 from models.sampling.conditions import (
     NEGATIVE,
     POSITIVE,
-    Area,
     Frame,
     MissingPooledText,
     match_areas,
     prepare,
-    resize_mask,
 )
 from models.sampling.denoiser import Guidance, GuidedDenoiser, fit_batch
 from models.sampling.parameterization import discrete
