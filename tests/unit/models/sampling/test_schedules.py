@@ -4,7 +4,7 @@ import itertools
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.sampling import sigma_curves
@@ -27,6 +27,7 @@ def model_for(name: str):
     return parameterization_for("eps", name if name in MODEL_SCHEDULES else None)
 
 
+@settings(deadline=None)  # imports and a busy machine
 @given(st.sampled_from(sorted(SCHEDULES)), STEPS)
 def test_sigmas_descend_to_zero_and_are_float32(name: str, steps: int) -> None:
     sigmas = schedule(name, model_for(name), steps)
@@ -35,11 +36,13 @@ def test_sigmas_descend_to_zero_and_are_float32(name: str, steps: int) -> None:
     assert all(sigma == struct.unpack("f", struct.pack("f", sigma))[0] for sigma in sigmas)
 
 
+@settings(deadline=None)  # imports and a busy machine
 @given(st.sampled_from(sorted(set(SCHEDULES) - {"ddim_uniform", "beta", "turbo"})), STEPS)
 def test_a_schedule_has_one_value_more_than_steps(name: str, steps: int) -> None:
     assert len(schedule(name, model_for(name), steps)) == steps + 1
 
 
+@settings(deadline=None)  # imports and a busy machine
 @given(st.integers(1, 60), st.floats(0.01, 0.9999), st.booleans())
 def test_partial_denoise_keeps_the_end_of_a_longer_schedule(steps: int, denoise: float, drop: bool) -> None:
     sigmas = denoise_schedule("karras", discrete(), steps, denoise, drop_penultimate=drop)
@@ -100,6 +103,7 @@ def test_exponential_needs_a_smallest_sigma_above_zero() -> None:
         sigma_curves.exponential(5, 0.0, 14.6)
 
 
+@settings(deadline=None)  # imports and a busy machine
 @given(st.integers(0, 999))
 def test_timestep_and_sigma_name_each_other(timestep: int) -> None:
     p = discrete()
@@ -107,6 +111,7 @@ def test_timestep_and_sigma_name_each_other(timestep: int) -> None:
     assert edm().timestep(edm().sigma(0.3)) == pytest.approx(0.3)
 
 
+@settings(deadline=None)  # imports and a busy machine
 @given(st.floats(0, 999))
 def test_fractional_timesteps_lie_between_their_neighbours(timestep: float) -> None:
     p = discrete()
