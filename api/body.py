@@ -48,6 +48,15 @@ async def read_json(request: Request, limit_bytes: int) -> Any:
     return parse(await read(request, limit_bytes))
 
 
+def require_64_bits(value: Any, loc: tuple[str, ...] = ("body",)) -> None:
+    """Refuse integers that neither the worker's messages nor any seed can hold."""
+    try:
+        msgspec.msgpack.encode(value)
+    except OverflowError as error:
+        fault = Fault("int_parsing_size", loc, "Input holds an integer of more than 64 bits", msgspec.UNSET)
+        raise InvalidRequest([fault]) from error
+
+
 def too_deep(body: bytes) -> bool:
     """True when arrays and objects nest deeper than MAX_DEPTH; brackets inside strings do not count."""
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:

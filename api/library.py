@@ -28,6 +28,7 @@ class Library:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._hashes: dict[tuple[str, str, int], Future[str]] = {}
+        self._paths: dict[tuple[str, str], Path] = {}
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="model-hashes")
         try:
             extra = read_extra_paths(settings.extra_model_paths) if settings.extra_model_paths else None
@@ -38,6 +39,7 @@ class Library:
 
     async def refresh(self) -> Catalog:
         """Look at the folders again."""
+        self._paths.clear()
         self.catalog = await to_thread.run_sync(self._read)
         return self.catalog
 
@@ -51,7 +53,8 @@ class Library:
     def hash_of(self, kind: str, name: str) -> str:
         """The first ten hex digits of a file's SHA-256; "" while a large file is still being read. May block."""
         try:
-            path = self.folders.path(kind, name)
+            path = self._paths.get((kind, name)) or self.folders.path(kind, name)
+            self._paths[kind, name] = path
             key = (kind, name, path.stat().st_mtime_ns)
         except (ModelError, OSError) as error:
             log.warning("no hash of %s: %s", name, error)

@@ -8,11 +8,12 @@ from pathlib import Path
 from anyio import to_thread
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from api.errors import NotFound
 from api.files import SAFE_HEADERS, picture, stored
 from api.images import MEDIA_TYPES, encode, open_image, re_encoded
+from api.json_response import Json
 from api.services import Services, services
 from engine.errors import FocalError
 
@@ -61,7 +62,7 @@ async def upload_image(request: Request) -> Response:
         overwrite = str(form.get("overwrite") or "").lower() in ("true", "1")
         folder = _folder(served, kind).joinpath(*_parts(subfolder))
         name = await to_thread.run_sync(_keep, folder, sent.filename, data, overwrite)
-    return JSONResponse({"name": name, "subfolder": subfolder, "type": kind})
+    return Json({"name": name, "subfolder": subfolder, "type": kind})
 
 
 def _folder(served: Services, kind: str) -> Path:

@@ -7,13 +7,14 @@ import math
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from api import body as bodies
 from api.contracts.comfy import pictures, shapes, stats
 from api.contracts.comfy.socket import socket_routes
 from api.errors import NotFound
+from api.json_response import Json
 from api.routing import Handler, both
 from api.services import services
 from engine.jobs.interface import JobFilter
@@ -31,13 +32,16 @@ async def post_prompt(request: Request) -> Response:
     body = await bodies.read_json(request, served.settings.max_body)
     if not isinstance(body, dict) or body.get("prompt") is None:
         error = shapes.prompt_error("no_prompt", "No prompt provided", "No prompt provided")
-        return JSONResponse(error, 400)
-    verdict = await served.worker.call("validate", graph=body["prompt"], targets=body.get("partial_execution_targets"))
+        return Json(error, 400)
+    bodies.require_64_bits(body)
+    targets = body.get("partial_execution_targets")
+    wanted = [str(target) for target in targets] if isinstance(targets, list) else None
+    verdict = await served.worker.call("validate", graph=body["prompt"], targets=wanted)
     if not verdict["outputs"]:
         error = verdict["error"] or shapes.prompt_error("prompt_no_outputs", "Prompt has no outputs")["error"]
-        return JSONResponse({"error": error, "node_errors": verdict["node_errors"]}, 400)
+        return Json({"error": error, "node_errors": verdict["node_errors"]}, 400)
     job = await served.jobs.submit(_new_job(body, verdict))
-    return JSONResponse({"prompt_id": job.id, "number": job.number, "node_errors": verdict["node_errors"]})
+    return Json({"prompt_id": job.id, "number": job.number, "node_errors": verdict["node_errors"]})
 
 
 def _new_job(body: dict[str, Any], verdict: dict[str, Any]) -> NewJob:
@@ -67,14 +71,14 @@ def _number(given: Any) -> float | None:
 
 async def get_prompt(request: Request) -> Response:
     """GET /prompt → how many graphs wait or run."""
-    return JSONResponse({"exec_info": {"queue_remaining": services(request).jobs.remaining}})
+    return Json({"exec_info": {"queue_remaining": services(request).jobs.remaining}})
 
 
 async def get_queue(request: Request) -> Response:
     """GET /queue → what runs and what waits, in the order in which it will run."""
     now = await services(request).jobs.snapshot()
     told = {"queue_running": now.running, "queue_pending": now.queued}
-    return JSONResponse({name: [shapes.item(job) for job in jobs] for name, jobs in told.items()})
+    return Json({name: [shapes.item(job) for job in jobs] for name, jobs in told.items()})
 
 
 async def post_queue(request: Request) -> Response:
@@ -118,13 +122,13 @@ async def history(request: Request) -> Response:
     else:
         newest = await jobs.list_jobs(page_size=count, order="finished", where=_FINISHED) if count else []
         chosen = newest[::-1]
-    return JSONResponse({job.id: shapes.history(job) for job in chosen})
+    return Json({job.id: shapes.history(job) for job in chosen})
 
 
 async def history_of(request: Request) -> Response:
     """GET /history/{id} → `{id: entry}`, `{}` when unknown or unfinished."""
     job = await services(request).jobs.store.get(request.path_params["id"])
-    return JSONResponse({request.path_params["id"]: shapes.history(job)} if job is not None and job.is_final else {})
+    return Json({request.path_params["id"]: shapes.history(job)} if job is not None and job.is_final else {})
 
 
 async def post_history(request: Request) -> Response:
@@ -144,18 +148,18 @@ async def post_history(request: Request) -> Response:
 async def object_info(request: Request) -> Response:
     """GET /object_info and /object_info/{class} → nodes with their inputs, outputs, bounds and choices."""
     name = request.path_params.get("name")
-    return JSONResponse(await services(request).worker.call("object_info", class_type=name))
+    return Json(await services(request).worker.call("object_info", class_type=name))
 
 
 async def model_kinds(request: Request) -> Response:
     """GET /models → the kinds of model files."""
-    return JSONResponse(list(services(request).library.folders.kinds))
+    return Json(list(services(request).library.folders.kinds))
 
 
 async def model_files(request: Request) -> Response:
     """GET /models/{kind} → names of that kind's files."""
     try:
-        return JSONResponse(services(request).library.folders.list(request.path_params["kind"]))
+        return Json(services(request).library.folders.list(request.path_params["kind"]))
     except ModelError as error:
         raise NotFound(error.message, error.hint) from error
 
@@ -163,12 +167,12 @@ async def model_files(request: Request) -> Response:
 async def embeddings(request: Request) -> Response:
     """GET /embeddings → names without their extension."""
     names = services(request).library.folders.list("embeddings")
-    return JSONResponse([name.rpartition(".")[0] for name in names])
+    return Json([name.rpartition(".")[0] for name in names])
 
 
 async def features(request: Request) -> Response:
     """GET /features → what this server understands."""
-    return JSONResponse({"supports_preview_metadata": True, "max_upload_size": services(request).settings.max_upload})
+    return Json({"supports_preview_metadata": True, "max_upload_size": services(request).settings.max_upload})
 
 
 async def _optional_object(request: Request) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from api.json_response import Json
 from api.services import services
 
 PROTOCOL_VERSION = "0.3.64"  # of ComfyUI, whose graph protocol is spoken here
@@ -29,7 +30,7 @@ async def system_stats(request: Request) -> Response:
         "embedded_python": False,
         "argv": [],
     }
-    return JSONResponse({"system": system, "devices": [_device(ready.about if ready else {})]})
+    return Json({"system": system, "devices": [_device(ready.about if ready else {})]})
 
 
 def memory_bytes() -> tuple[int, int]:

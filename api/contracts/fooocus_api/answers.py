@@ -2,7 +2,6 @@
 
 from typing import Any, Literal
 
-import msgspec
 from anyio import to_thread
 from msgspec import Struct
 from starlette.requests import Request
@@ -12,6 +11,7 @@ from api.contracts.fooocus_api import replies
 from api.contracts.fooocus_api.replies import GeneratedImage
 from api.errors import on_focal_error
 from api.images import MEDIA_TYPES, accepted_type, convert
+from api.json_response import Json
 from api.services import Services, services
 from engine.errors import FocalError
 from engine.jobs.job import Job
@@ -43,20 +43,15 @@ def mode_of(request: Request, *, async_process: bool) -> Mode:
     return mode
 
 
-def json(value: Any, status: int = 200) -> Response:
-    """A JSON answer of structs, keys in the order of their fields."""
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
 async def answer(served: Services, job: Job, mode: Mode) -> Response:
     """Answer a submitted job: at once, or when it has ended."""
     if mode.kind == "async":
-        return json(replies.waiting(job))
+        return Json(replies.waiting(job))
     ended = await served.jobs.wait(job.id)
     images = await to_thread.run_sync(replies.images, ended, served.settings)
     if mode.kind == "binary":
         return await _binary(served, ended, images, mode)
-    return json(images, _status(images, served))
+    return Json(images, _status(images, served))
 
 
 async def _binary(served: Services, job: Job, images: list[GeneratedImage], mode: Mode) -> Response:
@@ -78,7 +73,7 @@ def queue_full(mode: Mode, served: Services) -> Response:
     if mode.kind == "binary":
         return PlainTextResponse("QUEUE_IS_FULL", 409)
     body: Any = replies.QUEUE_FULL_JOB if mode.kind == "async" else replies.QUEUE_FULL
-    return json(body, _status(replies.QUEUE_FULL, served))
+    return Json(body, _status(replies.QUEUE_FULL, served))
 
 
 async def on_queue_full(request: Request, error: Exception) -> Response:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 from anyio import to_thread
 from msgspec import UNSET
 
@@ -31,14 +30,14 @@ async def queue_summary(served: Services) -> dict[str, Any]:
 async def history(served: Services, query: JobHistory) -> dict[str, Any]:
     """Open jobs and finished ones: all of these, oldest first; with --persistent page by page, newest first."""
     open_jobs = await _open_jobs(served, query)
-    entries = [msgspec.to_builtins(replies.history_entry(job)) for job in open_jobs]
+    entries = [replies.history_entry(job) for job in open_jobs]
     if served.settings.persistent:
         finished = await _finished(served, query, newest_first=True, always_paged=True)
         settings = served.settings
         told = await to_thread.run_sync(lambda: [replies.persistent_entry(job, settings) for job in finished])
         return {"history": told, "queue": entries}
     finished = await _finished(served, query, newest_first=False, always_paged=False)
-    return {"queue": entries, "history": [msgspec.to_builtins(replies.history_entry(job)) for job in finished]}
+    return {"queue": entries, "history": [replies.history_entry(job) for job in finished]}
 
 
 async def delete_job(served: Services, job_id: str) -> str:

@@ -2,13 +2,14 @@
 
 from anyio import to_thread
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from api import body as bodies
 from api.contracts.fooocus_api import answers, histories, replies, schemas
 from api.contracts.fooocus_api.submit import submit_text_to_image
 from api.decode import decode
+from api.json_response import Json
 from api.routing import both
 from api.services import services
 from engine.jobs.job import canonical_id
@@ -31,10 +32,10 @@ async def query_job(request: Request) -> Response:
     progress = served.progress.of(canonical_id(query.job_id))  # before the job: never newer than its stage
     job = await served.jobs.store.get(query.job_id)
     if job is None:
-        return answers.json(replies.NOT_FOUND_JOB, 404)
+        return Json(replies.NOT_FOUND_JOB, 404)
     preview = query.require_step_preview or query.require_step_preivew
     reply = await to_thread.run_sync(lambda: replies.async_job(job, progress, served.settings, preview=preview))
-    return answers.json(reply)
+    return Json(reply)
 
 
 async def parameters(request: Request) -> dict[str, object]:
@@ -48,7 +49,7 @@ async def parameters(request: Request) -> dict[str, object]:
 async def job_queue(request: Request) -> Response:
     """GET /v1/generation/job-queue → how many jobs wait or run, how many are finished, the last one's id."""
     served = services(request)
-    return JSONResponse(await histories.queue_summary(served))
+    return Json(await histories.queue_summary(served))
 
 
 async def job_history(request: Request) -> Response:
@@ -56,42 +57,42 @@ async def job_history(request: Request) -> Response:
     query = decode(schemas.JobHistory, dict(request.query_params), ("query",))
     served = services(request)
     if query.delete and query.job_id:
-        return JSONResponse({"message": await histories.delete_job(served, query.job_id)})
-    return JSONResponse(await histories.history(served, query))
+        return Json({"message": await histories.delete_job(served, query.job_id)})
+    return Json(await histories.history(served, query))
 
 
 async def stop(request: Request) -> Response:
     """POST /v1/generation/stop → the job that runs, if any, ends within one sampler step."""
     await services(request).jobs.stop_current()
-    return JSONResponse({"msg": "success"})
+    return Json({"msg": "success"})
 
 
 async def job_graph(request: Request) -> Response:
     """GET /v1/engines/jobs/{id}/graph → the graph a job was compiled to; POST /prompt takes it as it is."""
     job = await services(request).jobs.get(request.path_params["id"])
-    return JSONResponse(job.graph)
+    return Json(job.graph)
 
 
 async def all_models(request: Request) -> Response:
     """GET /v1/engines/all-models → checkpoint and LoRA names, after a fresh look at the folders."""
     catalog = await services(request).library.refresh()
-    return JSONResponse({"model_filenames": list(catalog.checkpoints), "lora_filenames": list(catalog.loras)})
+    return Json({"model_filenames": list(catalog.checkpoints), "lora_filenames": list(catalog.loras)})
 
 
 async def styles(request: Request) -> Response:
     """GET /v1/engines/styles → every style name that a request may select."""
-    return JSONResponse(services(request).library.catalog.styles.names)
+    return Json(services(request).library.catalog.styles.names)
 
 
 async def clean_vram(request: Request) -> Response:
     """GET /v1/engines/clean_vram → the worker lets go of its models."""
     await services(request).worker.call("free", models=True, results=False)
-    return JSONResponse({"message": "ok"})
+    return Json({"message": "ok"})
 
 
 async def ping(request: Request) -> Response:
     """GET /ping → "pong" as soon as the server listens, whether or not the worker is ready."""
-    return JSONResponse("pong")
+    return Json("pong")
 
 
 def routes() -> list[BaseRoute]:
