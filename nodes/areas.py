@@ -1,12 +1,12 @@
 """Where and when a prompt acts."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from engine.node import node
 from engine.types import Widget
-from nodes.sockets import Conditioning
+from nodes.sockets import Conditioning, Mask
 
 MAX_SIDE = 16384
 CELL = 8  # pixels per latent cell
@@ -44,6 +44,15 @@ def set_area_percentage(
 def set_area_strength(conditioning: Conditioning, strength: Strength) -> Conditioning:
     """Weigh a prompt against others that act in the same place."""
     return _with(conditioning, strength=strength)
+
+
+@node("ConditioningSetMask", category="conditioning", display_name="Conditioning (Set Mask)")
+def set_mask(
+    conditioning: Conditioning, mask: Mask, strength: Strength, set_cond_area: Literal["default", "mask bounds"]
+) -> Conditioning:
+    """Let a prompt act where a mask says. "mask bounds" shows the model only the rectangle around the mask."""
+    facts = {"mask": mask.reshape(-1, *mask.shape[-2:]), "mask_strength": strength}
+    return _with(conditioning, **facts, set_area_to_bounds=set_cond_area == "mask bounds")
 
 
 @node("ConditioningSetTimestepRange", category="advanced/conditioning")

@@ -95,4 +95,10 @@ def test_areas_and_times_are_facts_on_a_copy(registry: Registry):
     ((_, facts),) = call(registry, "ConditioningSetTimestepRange", conditioning=plain, start=0.2, end=0.9)
     assert (facts["start_percent"], facts["end_percent"]) == (0.2, 0.9)
     assert call(registry, "ConditioningSetAreaStrength", conditioning=plain, strength=2.0)[0][1]["strength"] == 2.0
+    mask = torch.ones(8, 8)
+    ((_, facts),) = call(
+        registry, "ConditioningSetMask", conditioning=plain, mask=mask, strength=0.7, set_cond_area="mask bounds"
+    )
+    assert facts["mask"].shape == (1, 8, 8)
+    assert (facts["mask_strength"], facts["set_area_to_bounds"]) == (0.7, True)
     assert plain == [[context, {"pooled_output": None}]]

@@ -129,6 +129,71 @@ COMFYUI = {
         {"conditioning": "CONDITIONING", "start": (FLOAT, 0.0, 0.0, 1.0), "end": (FLOAT, 1.0, 0.0, 1.0)},
         ["CONDITIONING"],
     ),
+    "ConditioningSetMask": (
+        {"conditioning": "CONDITIONING", "mask": "MASK", "strength": (FLOAT, 1.0, 0.0, 10.0), "set_cond_area": COMBO},
+        ["CONDITIONING"],
+    ),
+    "VAEEncodeForInpaint": (
+        {"pixels": "IMAGE", "vae": "VAE", "mask": "MASK", "grow_mask_by": (INT, 6, 0, 64)},
+        ["LATENT"],
+    ),
+    "SetLatentNoiseMask": ({"samples": "LATENT", "mask": "MASK"}, ["LATENT"]),
+    "LatentUpscale": (
+        {"samples": "LATENT", "upscale_method": COMBO, "width": (INT, 512, 0, 16384), "height": (INT, 512, 0, 16384)}
+        | {"crop": COMBO},
+        ["LATENT"],
+    ),
+    "LatentUpscaleBy": (
+        {"samples": "LATENT", "upscale_method": COMBO, "scale_by": (FLOAT, 1.5, 0.01, 8.0)},
+        ["LATENT"],
+    ),
+    "LatentFromBatch": (
+        {"samples": "LATENT", "batch_index": (INT, 0, 0, 63), "length": (INT, 1, 1, 64)},
+        ["LATENT"],
+    ),
+    "RepeatLatentBatch": ({"samples": "LATENT", "amount": (INT, 1, 1, 64)}, ["LATENT"]),
+    "LatentBatch": ({"samples1": "LATENT", "samples2": "LATENT"}, ["LATENT"]),
+    "LatentFlip": ({"samples": "LATENT", "flip_method": COMBO}, ["LATENT"]),
+    "LatentRotate": ({"samples": "LATENT", "rotation": COMBO}, ["LATENT"]),
+    "LatentAdd": ({"samples1": "LATENT", "samples2": "LATENT"}, ["LATENT"]),
+    "LatentSubtract": ({"samples1": "LATENT", "samples2": "LATENT"}, ["LATENT"]),
+    "LatentMultiply": ({"samples": "LATENT", "multiplier": (FLOAT, 1.0, -10.0, 10.0)}, ["LATENT"]),
+    "LoadImageMask": ({"image": COMBO, "channel": COMBO}, ["MASK"]),
+    "EmptyImage": (
+        {"width": (INT, 512, 1, 16384), "height": (INT, 512, 1, 16384), "batch_size": (INT, 1, 1, 4096)}
+        | {"color": (INT, 0, 0, 0xFFFFFF)},
+        ["IMAGE"],
+    ),
+    "ImageScale": (
+        {"image": "IMAGE", "upscale_method": COMBO, "width": (INT, 512, 0, 16384), "height": (INT, 512, 0, 16384)}
+        | {"crop": COMBO},
+        ["IMAGE"],
+    ),
+    "ImageScaleBy": ({"image": "IMAGE", "upscale_method": COMBO, "scale_by": (FLOAT, 1.0, 0.01, 8.0)}, ["IMAGE"]),
+    "ImageInvert": ({"image": "IMAGE"}, ["IMAGE"]),
+    "ImageBatch": ({"image1": "IMAGE", "image2": "IMAGE"}, ["IMAGE"]),
+    "ImageCrop": (
+        {"image": "IMAGE", "width": (INT, 512, 1, 16384), "height": (INT, 512, 1, 16384)}
+        | {"x": (INT, 0, 0, 16384), "y": (INT, 0, 0, 16384)},
+        ["IMAGE"],
+    ),
+    "MaskToImage": ({"mask": "MASK"}, ["IMAGE"]),
+    "ImageToMask": ({"image": "IMAGE", "channel": COMBO}, ["MASK"]),
+    "SolidMask": (
+        {"value": (FLOAT, 1.0, 0.0, 1.0), "width": (INT, 512, 1, 16384), "height": (INT, 512, 1, 16384)},
+        ["MASK"],
+    ),
+    "InvertMask": ({"mask": "MASK"}, ["MASK"]),
+    "GrowMask": (
+        {"mask": "MASK", "expand": (INT, 0, -16384, 16384), "tapered_corners": (BOOLEAN, True, None, None)},
+        ["MASK"],
+    ),
+    "CropMask": (
+        {"mask": "MASK", "x": (INT, 0, 0, 16384), "y": (INT, 0, 0, 16384), "width": (INT, 512, 1, 16384)}
+        | {"height": (INT, 512, 1, 16384)},
+        ["MASK"],
+    ),
+    "ThresholdMask": ({"mask": "MASK", "value": (FLOAT, 0.5, 0.0, 1.0)}, ["MASK"]),
     "FreeU_V2": (
         {"model": "MODEL", "b1": (FLOAT, 1.3, 0.0, 10.0), "b2": (FLOAT, 1.4, 0.0, 10.0)}
         | {"s1": (FLOAT, 0.9, 0.0, 10.0), "s2": (FLOAT, 0.2, 0.0, 10.0)},
