@@ -30,7 +30,7 @@ class Result(NamedTuple):
     """What a node run gave, and what it showed."""
 
     outputs: Outputs
-    ui: Mapping[str, list[Any]] | None = None
+    ui: dict[str, list[Any]] | None = None
 
 
 Place = tuple[float, int]

@@ -10,7 +10,8 @@ from engine.context import RunContext
 from engine.events import Event
 from engine.graph import Graph
 from engine.registry import Registry
-from engine.run import Emit, Run, RunResult
+from engine.run import Run
+from engine.telling import Emit, RunResult
 
 __all__ = ["Emit", "Executor", "RunResult"]
 

@@ -8,26 +8,22 @@ first, output by output, and a picture is there before work on the next one begi
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 from engine import events
 from engine.cache import Outputs, Result, ResultCache
 from engine.caller import Caller, Instances, call_async, call_now
 from engine.context import RunContext
 from engine.errors import BadNodeResult, DependencyCycle, Interrupted
-from engine.events import Event
 from engine.expansion import Detour, Origins, settle, take_in
-from engine.failure import failed
 from engine.graph import Graph
 from engine.mapping import merge, merge_ui, single_inputs, values_of
 from engine.plan import DONE, NEW, RUNNING, WAITING, Plan, Step
 from engine.quiet import collector_paused
 from engine.registry import Registry
 from engine.tasks import Finished, Tasks
+from engine.telling import Emit, RunResult, Telling
 from engine.types import ExecutionBlocker, Expansion, Ui
 
 log = logging.getLogger(__name__)
@@ -37,21 +33,6 @@ POLL_INTERRUPT_S = 0.05
 
 SPECIAL = frozenset({Ui, Expansion, ExecutionBlocker})
 """What a function may return instead of values."""
-
-Emit = Callable[[Event], None]
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run ended. ui: by node id, cached and expanded nodes included, also of a run that failed later.
-
-    error: the event that told of the failure. executed: ids of the nodes whose function ran to its end.
-    """
-
-    status: Literal["succeeded", "failed", "interrupted"]
-    ui: events.UiByNode
-    error: events.Failed | None = None
-    executed: list[str] = field(default_factory=list)
 
 
 class NodeStopped(Exception):
@@ -77,52 +58,28 @@ class Run:
     ) -> None:
         self.cache = cache
         self.context = context
-        self.job_id = context.job_id
         self.origins = Origins()
-        self.caller = Caller(context, self.origins, instances, self.emit)
+        self.tell = Telling(context.job_id, emit, self.origins)
+        self.caller = Caller(context, self.origins, instances, self.tell.emit)
         self.plan = Plan(dict(graph.nodes), registry, self.caller.fingerprint)
         self.tasks = Tasks()
         self.stack: list[Step] = []
-        self.aliases: dict[Step, list[str]] = {}
-        self.ui: events.UiByNode = {}
-        self.executed: list[str] = []
-        self._send = emit
-        self._lock = threading.Lock()
-        self._closed = False
 
     def go(self, outputs: list[str]) -> RunResult:
         """Run to the end and tell about it."""
-        self.emit(events.Started(self.job_id))
+        self.tell.emit(events.Started(self.context.job_id))
         with self.context.run_guard():
             try:
                 self._prepare(outputs)
                 self._work()
             except NodeStopped as stop:
-                return self._stopped(stop)
+                if isinstance(stop.error, Interrupted):
+                    return self.tell.interrupted(stop.step, self.plan)
+                self._drain()
+                return self.tell.failed(stop.step, self.plan, stop.error)
             finally:
                 self.tasks.close()
-        return self._end("succeeded", events.Succeeded(self.job_id, self.ui))
-
-    def emit(self, event: Event) -> None:
-        """Send an event, from any thread; nothing follows the last one."""
-        with self._lock:
-            if not self._closed:
-                self._send(event)
-
-    def _end(self, status: Literal["succeeded", "failed", "interrupted"], event: Event) -> RunResult:
-        self.emit(event)
-        with self._lock:
-            self._closed = True
-        return RunResult(status, self.ui, event if isinstance(event, events.Failed) else None, self.executed)
-
-    def _stopped(self, stop: NodeStopped) -> RunResult:
-        step = stop.step
-        if isinstance(stop.error, Interrupted):
-            node_id = self.origins.real(step.node_id)
-            node_type = self.plan.nodes[node_id].class_type
-            return self._end("interrupted", events.Interrupted(self.job_id, node_id, node_type, self.executed))
-        self._drain()
-        return self._end("failed", failed(self.job_id, step, self.plan, self.origins, stop.error, self.executed))
+        return self.tell.succeeded()
 
     def _prepare(self, outputs: list[str]) -> None:
         """Make the keys, tell what is cached, and put the outputs on the stack, the first on top."""
@@ -131,7 +88,7 @@ class Run:
             plan.add(outputs)
         volatile = plan.volatile
         cached = [node_id for node_id, key in plan.keys.items() if key in cache and node_id not in volatile]
-        self.emit(events.Cached(self.job_id, cached))
+        self.tell.emit(events.Cached(self.context.job_id, cached))
         self._demand(outputs)
 
     def _demand(self, node_ids: list[str]) -> None:
@@ -139,7 +96,7 @@ class Run:
             step = self.plan.step(node_id)
             step.is_root = True
             if step.node_id != node_id:
-                self.aliases.setdefault(step, []).append(node_id)
+                self.tell.aliases.setdefault(step, []).append(node_id)
             self.stack.append(step)
 
     def _work(self) -> None:
@@ -179,8 +136,7 @@ class Run:
                 return
         if self.context.interrupt.is_set():
             raise NodeStopped(step, Interrupted())
-        node_id = step.node_id
-        self.emit(events.Executing(self.job_id, node_id, self.origins.display(node_id)))
+        self.tell.executing(step.node_id)
         try:
             if step.spec.lazy_names and self._wait_for(step, self.caller.wanted_lazily(step, self.plan)):
                 return
@@ -248,7 +204,7 @@ class Run:
     def _complete(self, step: Step, returned: list[Any], seconds: float) -> None:
         """Take what the calls returned."""
         spec = step.spec
-        self.executed.append(step.node_id)
+        self.tell.executed.append(step.node_id)
         if len(returned) == 1 and spec.single_output and type(returned[0]) not in SPECIAL and not spec.has_list_slot:
             self._deliver(step, ((returned[0],),), None, seconds)  # the common case: one call, one value
             return
@@ -264,21 +220,15 @@ class Run:
         if not step.volatile:
             self.cache.put(step.key, Result(outputs, ui), seconds)
         if ui is not None:
-            self._show(step, ui)
+            self.tell.shown(step, ui)
         self._finish(step)
 
     def _adopt(self, step: Step, result: Result) -> None:
         """Take a cached result instead of running."""
         step.outputs = result.outputs
         if step.is_root or result.ui is not None:
-            self._show(step, result.ui)
+            self.tell.shown(step, result.ui)
         self._finish(step)
-
-    def _show(self, step: Step, ui: Any) -> None:
-        for node_id in (step.node_id, *self.aliases.get(step, ())):
-            if ui is not None:
-                self.ui[node_id] = ui
-            self.emit(events.Executed(self.job_id, node_id, self.origins.display(node_id), ui))
 
     def _finish(self, step: Step) -> None:
         """Wake who waits for the step, and let go of source values that nobody wants any more."""
@@ -301,7 +251,7 @@ class Run:
             else:
                 detour.answers.append(values_of(step.spec, answer))
         if ui is not None:
-            self._show(step, ui)
+            self.tell.shown(step, ui)
         if not self._wait_for(step, [source for source in detour.sources if source.state != DONE]):
             self._arrive(step)
 
