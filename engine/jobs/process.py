@@ -84,6 +84,7 @@ class WorkerProcess:
         self._log = worker_log
         self._heard = asyncio.Event()
         self._blame = ""
+        self._is_told = False
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._call_ids = itertools.count(1)
         self._on_event: Callable[[Event], None] = lambda event: None
@@ -200,7 +201,7 @@ class WorkerProcess:
             how += ", as the system does when memory runs out" if status == -signal.SIGKILL else ""
         else:
             how = f"it ended with exit status {status}"
-        tail = self._log.tail()
+        tail = "" if self._is_told else self._log.tail()  # what it told is the last line of what it wrote
         return f"{how}. It last wrote:\n{tail}" if tail else f"{how}."
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
@@ -226,7 +227,7 @@ class WorkerProcess:
                 self._ready_at = time.monotonic()
                 self.ready.set_result(ready)
             case NotReady(cause):
-                self._blame = cause
+                self._blame, self._is_told = cause, True
             case Pong():
                 pass
 

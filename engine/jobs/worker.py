@@ -140,7 +140,7 @@ def main() -> int:
     if not isinstance(first, Configure):
         return 2
     config = first.config
-    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=config.log_level, format="%(levelname)s %(name)s: %(message)s")
     worker = Worker(channel, config)
     threading.Thread(target=worker.listen, name="listen", daemon=True).start()
     return worker.serve()

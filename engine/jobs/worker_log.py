@@ -24,6 +24,7 @@ class WorkerLog:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = RotatingFileHandler(path, maxBytes=FILE_LIMIT_BYTES, backupCount=OLD_FILES, encoding="utf-8")
+            self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 
     def feed(self, data: bytes) -> None:
         """Take what was written; whole lines go on, the rest waits for its end."""

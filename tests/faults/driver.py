@@ -97,7 +97,7 @@ def wait_for(condition, seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 async def serve(data: Path, jobs: int, steps: int, seconds: float, workers: int) -> None:
