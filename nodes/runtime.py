@@ -154,8 +154,17 @@ def physical_cores() -> int:
     if asked.isdigit() and int(asked):
         return int(asked)
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    siblings = {_siblings(cpu) for cpu in usable}
-    return max(len(siblings), 1)
+    cores = len({_siblings(cpu) for cpu in usable})
+    return max(min(cores, _container_cores(Path("/sys/fs/cgroup/cpu.max")) or cores), 1)
+
+
+def _container_cores(limit: Path) -> int | None:
+    """Return how many cores' time a container may take, rounded up; more threads than that would wait for each other."""
+    try:
+        quota, period = limit.read_text().split()
+        return None if quota == "max" else -(-int(quota) // int(period))
+    except (OSError, ValueError):
+        return None
 
 
 def _siblings(cpu: int) -> str:

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from models.folders import BadFoldersFile, ModelNotFound
 from models.memory import Level
-from nodes.runtime import choose_device, current, model_names, physical_cores, start
+from nodes.runtime import _container_cores, choose_device, current, model_names, physical_cores, start
 from tests.unit.nodes.conftest import CHECKPOINT, Workshop
 
 
@@ -55,6 +55,16 @@ def test_threads_follow_the_cores_unless_told_otherwise(monkeypatch):
     assert physical_cores() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert 1 <= physical_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("200000 100000\n", 2), ("150000 100000", 2), ("max 100000", None), ("?", None)]
+)
+def test_a_container_s_share_of_the_processor_counts(tmp_path, text, cores):
+    limit = tmp_path / "cpu.max"
+    limit.write_text(text)
+    assert _container_cores(limit) == cores
+    assert _container_cores(tmp_path / "missing") is None
 
 
 def test_a_changed_embedding_is_never_served_stale(workshop: Workshop, models_dir):
