@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from models.errors import NonFiniteOutput
 from models.memory import Resident
-from models.tiles import decode_in_tiles, encode_in_tiles
+from models.tiles import DECODING, ENCODING, Tiling, decode_in_tiles, encode_in_tiles
 from models.vae import AutoencoderKL
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,6 @@ logger = logging.getLogger(__name__)
 # convolution but one level, its output, and the norm's copy.
 FEATURE_MAPS = 3
 PIECE_BYTES = 4 * 2**30  # a batch that needs more is run in pieces
-TILE_SIDE = 512  # pixels; the largest tile has as many as a square of this side
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,20 @@ class Work:
     tiled_call: Callable[..., Tensor]
     inputs: Sequence[Tensor]
     size: tuple[int, int]
+    tiling: Tiling
 
 
-def decode_latent(module: Resident, full: Resident, samples: Tensor, tiled: bool = False) -> Tensor:
+def decode_latent(module: Resident, full: Resident, samples: Tensor, tiled: bool | Tiling = False) -> Tensor:
     """Decode unscaled latents (B, 4, h, w) to images (B, H, W, 3) in main memory. Raises NonFiniteOutput."""
     size = samples.shape[-2] * downscale(module), samples.shape[-1] * downscale(module)
-    work = Work("VAE decode", decode_pixels, decode_tiled_pixels, [samples], size)
-    return _run(work, (module, full), tiled).clamp(0, 1)
+    tiling = tiled if isinstance(tiled, Tiling) else DECODING
+    in_tiles = partial(decode_tiled_pixels, tiling=tiling)
+    work = Work("VAE decode", decode_pixels, in_tiles, [samples], size, tiling)
+    return _run(work, (module, full), bool(tiled)).clamp(0, 1)
 
 
 def encode_image(
-    module: Resident, full: Resident, image: Tensor, noise: Tensor | None = None, tiled: bool = False
+    module: Resident, full: Resident, image: Tensor, noise: Tensor | None = None, tiled: bool | Tiling = False
 ) -> Tensor:
     """Encode images (B, H, W, 3…) to unscaled latents (B, 4, H/8, W/8) in main memory. Raises NonFiniteOutput.
 
@@ -48,8 +51,10 @@ def encode_image(
     """
     pixels = crop(image, downscale(module))[..., :3]
     inputs = [pixels] if noise is None else [pixels, noise]
-    work = Work("VAE encode", encode_pixels, encode_tiled_pixels, inputs, (pixels.shape[1], pixels.shape[2]))
-    return _run(work, (module, full), tiled).clone()
+    tiling = tiled if isinstance(tiled, Tiling) else ENCODING
+    in_tiles = partial(encode_tiled_pixels, tiling=tiling)
+    work = Work("VAE encode", encode_pixels, in_tiles, inputs, (pixels.shape[1], pixels.shape[2]), tiling)
+    return _run(work, (module, full), bool(tiled)).clone()
 
 
 def decode_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
@@ -57,9 +62,9 @@ def decode_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     return _to_image(vae.decode(latents).float())
 
 
-def decode_tiled_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+def decode_tiled_pixels(vae: AutoencoderKL, latents: Tensor, tiling: Tiling = DECODING) -> Tensor:
     """The same in tiles."""
-    return _to_image(decode_in_tiles(vae.decode, latents, vae.downscale))
+    return _to_image(decode_in_tiles(vae.decode, latents, vae.downscale, tiling))
 
 
 def encode_pixels(vae: AutoencoderKL, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -67,9 +72,11 @@ def encode_pixels(vae: AutoencoderKL, pixels: Tensor, noise: Tensor | None = Non
     return vae.encode(pixels.permute(0, 3, 1, 2) * 2 - 1, noise).float()
 
 
-def encode_tiled_pixels(vae: AutoencoderKL, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
+def encode_tiled_pixels(
+    vae: AutoencoderKL, pixels: Tensor, noise: Tensor | None = None, tiling: Tiling = ENCODING
+) -> Tensor:
     """The same in tiles, the mean only."""
-    return encode_in_tiles(vae.encode, pixels.permute(0, 3, 1, 2) * 2 - 1, vae.downscale)
+    return encode_in_tiles(vae.encode, pixels.permute(0, 3, 1, 2) * 2 - 1, vae.downscale, tiling)
 
 
 def crop(image: Tensor, multiple: int) -> Tensor:
@@ -108,7 +115,7 @@ def _in_tiles_if_needed(work: Work, resident: Resident, tiled: bool) -> Tensor:
             return _in_pieces(work.call, resident, work.inputs, working_bytes(resident, *work.size))
         except torch.OutOfMemoryError:
             logger.warning("%s of %d x %d pixels does not fit into memory; doing it in tiles", work.name, *work.size)
-    side = min(max(work.size), TILE_SIDE)
+    side = min(max(work.size), work.tiling.side)
     return _in_pieces(work.tiled_call, resident, work.inputs, working_bytes(resident, side, side))
 
 

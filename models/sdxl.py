@@ -29,6 +29,7 @@ from models.freeu import FreeU
 from models.images import decode_latent, encode_image
 from models.lora import LoraFile, LoraPatch, match_lora
 from models.memory import Loader, Residency, Resident
+from models.tiles import Tiling
 from models.unet import UNet
 from models.vae import AutoencoderKL
 
@@ -107,14 +108,15 @@ class Vae:
     full: Resident
     scaling: float = SCALING
 
-    def decode(self, samples: Tensor, tiled: bool = False) -> Tensor:
+    def decode(self, samples: Tensor, tiled: bool | Tiling = False) -> Tensor:
         """Turn unscaled latents (B, 4, h, w) into images (B, 8h, 8w, 3), 0..1. Raises NonFiniteOutput.
 
-        tiled: in overlapping tiles, which needs little memory; done anyway when a GPU's memory does not suffice.
+        tiled: in overlapping tiles (of this tiling), which needs little memory; done anyway when a GPU's memory does
+        not suffice.
         """
         return decode_latent(self.module, self.full, samples, tiled)
 
-    def encode(self, image: Tensor, noise: Tensor | None = None, tiled: bool = False) -> Tensor:
+    def encode(self, image: Tensor, noise: Tensor | None = None, tiled: bool | Tiling = False) -> Tensor:
         """Turn images (B, H, W, 3), 0..1, into unscaled latents: the mean, or with unit noise (B, 4, h, w) a sample.
 
         Sides that are no multiple of 8 are cropped, centred. tiled: as in `decode`. Raises NonFiniteOutput.

@@ -5,24 +5,43 @@ and ComfyUI's tiles and feathers).
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-LATENT_TILES = ((64, 64), (32, 128), (128, 32))  # height, width
-LATENT_OVERLAP = 16
-PIXEL_TILES = ((512, 512), (256, 1024), (1024, 256))
-PIXEL_OVERLAP = 64
+LATENT_CELL_PX = 8  # by which sizes in pixels are counted in latents, as in ComfyUI, whatever the autoencoder's factor
 
 
-def decode_in_tiles(decode: Callable[[Tensor], Tensor], latents: Tensor, scale: int) -> Tensor:
+@dataclass(frozen=True)
+class Tiling:
+    """The side of the square tile and the overlap, in pixels. An overlap over a quarter of the side is cut to that."""
+
+    side: int
+    overlap: int
+
+    def cells(self, size: int) -> tuple[tuple[tuple[int, int], ...], int]:
+        """Return the three tiles (height, width) and the overlap, in cells of so many pixels."""
+        side = self.side // size
+        return ((side, side), (side // 2, 2 * side), (2 * side, side // 2)), min(self.overlap // size, side // 4)
+
+
+DECODING = Tiling(512, 128)  # Fooocus' own for both directions
+ENCODING = Tiling(512, 64)
+
+
+def decode_in_tiles(
+    decode: Callable[[Tensor], Tensor], latents: Tensor, scale: int, tiling: Tiling = DECODING
+) -> Tensor:
     """Decode (B, 4, h, w) to (B, 3, h · scale, w · scale) with a function that decodes any size."""
-    return _average(decode, latents, LATENT_TILES, LATENT_OVERLAP, lambda cells: cells * scale)
+    return _average(decode, latents, *tiling.cells(LATENT_CELL_PX), lambda cells: cells * scale)
 
 
-def encode_in_tiles(encode: Callable[[Tensor], Tensor], pixels: Tensor, scale: int) -> Tensor:
+def encode_in_tiles(
+    encode: Callable[[Tensor], Tensor], pixels: Tensor, scale: int, tiling: Tiling = ENCODING
+) -> Tensor:
     """Encode (B, 3, H, W) to (B, 4, H / scale, W / scale) with a function that encodes any size."""
-    return _average(encode, pixels, PIXEL_TILES, PIXEL_OVERLAP, lambda cells: cells // scale)
+    return _average(encode, pixels, *tiling.cells(1), lambda cells: cells // scale)
 
 
 def _average(
@@ -32,6 +51,8 @@ def _average(
     overlap: int,
     scaled: Callable[[int], int],
 ) -> Tensor:
+    if all(x.shape[-2] <= height and x.shape[-1] <= width for height, width in tiles):
+        return run(x).float()  # one tile in every pass, and all passes the same
     passes = [_one_pass(run, x, tile, overlap, scaled) for tile in tiles]
     return torch.stack(passes).mean(dim=0)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from engine.types import Socket
 from models import sdxl
 from models.sampling.protocol import Sampler as SamplerValue
+from models.upscale.upscaler import Upscaler
 
 Model = Annotated[sdxl.Model, Socket("MODEL")]
 Clip = Annotated[sdxl.Clip, Socket("CLIP")]
@@ -28,3 +29,5 @@ Sigmas = Annotated[Tensor, Socket("SIGMAS")]
 """float32 (steps + 1,), descending, last 0."""
 
 Sampler = Annotated[SamplerValue, Socket("SAMPLER")]
+
+UpscaleModel = Annotated[Upscaler, Socket("UPSCALE_MODEL")]
