@@ -1,5 +1,6 @@
 """Focal's side of `benchmarks.sdxl`: a graph through the executor, from prompt to PNG."""
 
+import json
 from pathlib import Path
 
 from benchmarks.sdxl_task import Clock, Task, picture_path, read_task, report
@@ -47,17 +48,16 @@ class Bench:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        folder = Path(task.folder)
-        (folder / "models" / "checkpoints").mkdir(parents=True, exist_ok=True)
-        link = folder / "models" / "checkpoints" / Path(task.checkpoint).name
-        if not link.exists():
-            link.symlink_to(Path(task.checkpoint).resolve())
-        self.runtime: Runtime = start({"device": task.device, "models_dirs": [str(folder / "models")]})
+        paths = Path(task.folder) / "extra_model_paths.yaml"
+        paths.write_text(json.dumps({"benchmark": {"checkpoints": str(Path(task.checkpoint).resolve().parent)}}))
+        self.runtime: Runtime = start(
+            {"device": task.device, "models_dirs": [task.folder], "extra_model_paths": str(paths)}
+        )
         registry = Registry()
         registry.load_module("nodes")
         self.executor = Executor(registry)
         if task.compile:
-            self._compile(link)
+            self._compile(Path(task.checkpoint))
 
     def picture(self, number: int) -> dict[str, float]:
         """Make one picture; return seconds by stage."""
