@@ -159,7 +159,7 @@ def physical_cores() -> int:
 
 
 def _container_cores(limit: Path) -> int | None:
-    """Return how many cores' time a container may take, rounded up; more threads than that would wait for each other."""
+    """Return how many cores' time a container may take, rounded up; more threads would wait for each other."""
     try:
         quota, period = limit.read_text().split()
         return None if quota == "max" else -(-int(quota) // int(period))
