@@ -1,7 +1,7 @@
 """Upscaling in overlapping tiles: memory does not grow with the picture, seams cannot be seen.
 
-Tiles and overlap are Fooocus' and ComfyUI's. Each output pixel is a mean of the tiles over it, whose weights rise from 0
-at a tile's inner edges, where the network did not see enough of the picture, and add up to 1 everywhere.
+Tiles and overlap are Fooocus' and ComfyUI's. Each output pixel is a mean of the tiles over it, whose weights rise from
+0 at a tile's inner edges, where the network did not see enough of the picture, and add up to 1 everywhere.
 """
 
 from collections.abc import Callable, Iterator

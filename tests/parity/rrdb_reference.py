@@ -9,7 +9,7 @@ Weights = dict[str, tuple[Tensor, Tensor]]  # part → weight, bias
 
 
 def random_weights(features: int, growth: int, blocks: int, doublings: int, channels_in: int = 3) -> Weights:
-    """Tensors of a size at which the output neither dies nor explodes. Parts: first, (i, j, k), trunk, up0 …, hr, last."""
+    """Tensors of a size at which the output neither dies nor explodes: first, i.j.k, trunk, up0 …, hr, last."""
     random = torch.Generator().manual_seed(11)
 
     def conv(width_in: int, width_out: int) -> tuple[Tensor, Tensor]:
@@ -79,9 +79,8 @@ def old_esrgan(part: str, doublings: int, dense: str = "RDB", blocks: int = 2) -
     if part.startswith("up"):
         return f"model.{3 + 3 * int(part[2:])}"
     after = 2 + 3 * doublings
-    return {"first": "model.0", "trunk": f"model.1.sub.{blocks}", "hr": f"model.{after}", "last": f"model.{after + 2}"}[
-        part
-    ]
+    places = {"first": "0", "trunk": f"1.sub.{blocks}", "hr": str(after), "last": str(after + 2)}
+    return f"model.{places[part]}"
 
 
 def fooocus(part: str, doublings: int) -> str:
