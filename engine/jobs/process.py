@@ -62,12 +62,14 @@ class WorkerLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     start_s: from its start until it is ready (imports, disks that sleep). silence_s: without any sign of life.
     stop_s: from a stop until the run has ended; after that it is killed. interval_s: between signs of life.
+    pauses_s: before the next start, by how many workers in a row died before they were of use.
     """
 
     start_s: float = 300.0
     silence_s: float = 30.0
     stop_s: float = 10.0
     interval_s: float = 5.0
+    pauses_s: tuple[float, ...] = (0.0, 0.5, 2.0, 10.0, 30.0)
 
 
 class WorkerProcess:

@@ -12,39 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    Select,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    make_url,
-    select,
-    update,
-)
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, insert, make_url, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from engine.jobs import moves
-from engine.jobs.errors import DuplicateJob, JobIsOpen, StoreInUse, StoreTooNew, StoreUnavailable
+from engine.jobs import moves, queries
+from engine.jobs.errors import DuplicateJob, StoreInUse, StoreTooNew, StoreUnavailable
 from engine.jobs.interface import EVERY_JOB, Delivery, JobFilter, Order, Recovery
-from engine.jobs.job import FINAL_STATES, Job, JobFailure, JobState, NewJob, Outcome, canonical_id, new_job, now_ms
-from engine.jobs.tables import SCHEMA_VERSION, changes_of, deliveries, delivery_of, job_of, jobs, metadata, row_of
+from engine.jobs.job import Job, JobFailure, JobState, NewJob, Outcome, canonical_id, new_job
+from engine.jobs.tables import SCHEMA_VERSION, deliveries, delivery_of, job_of, jobs, metadata, row_of
 from engine.jobs.writer import GroupWriter
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 5000
 """How long a write waits for another process that holds the database, before it is an error."""
-
-ORDERS = {
-    "submitted": (jobs.c.seq,),
-    "finished": (jobs.c.finished_ms, jobs.c.seq),
-    "queue": (jobs.c.number, jobs.c.seq),
-}
 
 
 class SqlStore:
@@ -85,8 +66,8 @@ class SqlStore:
         return job
 
     async def claim_next(self) -> Job | None:
-        first = _queued().order_by(*ORDERS["queue"]).limit(1)
-        return await self._write(lambda connection: _change_first(connection, first, moves.claim))
+        first = queries.queued().order_by(*queries.ORDERS["queue"]).limit(1)
+        return await self._write(lambda connection: queries.change_first(connection, first, moves.claim))
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> Job | None:
         return await self._change(job_id, lambda job: moves.finish(job, attempt, outcome))
@@ -99,19 +80,19 @@ class SqlStore:
 
     async def refuse_queued(self, failure: JobFailure) -> list[Job]:
         return await self._write(
-            lambda connection: _change_all(connection, _queued(), lambda job: moves.refuse(job, failure))
+            lambda connection: queries.change_all(connection, queries.queued(), lambda job: moves.refuse(job, failure))
         )
 
     async def recover(self) -> Recovery:
         running = select(jobs).where(jobs.c.state == JobState.RUNNING.value)
-        found = await self._write(lambda connection: _change_all(connection, running, moves.recover))
+        found = await self._write(lambda connection: queries.change_all(connection, running, moves.recover))
         return Recovery(
             requeued=tuple(job for job in found if not job.is_final),
             ended=tuple(job for job in found if job.is_final),
         )
 
     async def get(self, job_id: str) -> Job | None:
-        return await self._read(lambda connection: _find(connection, job_id))
+        return await self._read(lambda connection: queries.find(connection, job_id))
 
     async def list_jobs(
         self,
@@ -122,36 +103,33 @@ class SqlStore:
         order: Order = "submitted",
         where: JobFilter = EVERY_JOB,
     ) -> list[Job]:
-        columns = ORDERS[order]
-        query = _filtered(select(jobs), where).order_by(*(c.desc() if newest_first else c for c in columns))
+        columns = queries.ORDERS[order]
+        query = queries.filtered(select(jobs), where).order_by(*(c.desc() if newest_first else c for c in columns))
         if page_size is not None:
             query = query.limit(page_size).offset(page * page_size)
         return await self._read(lambda connection: [job_of(row) for row in connection.execute(query).mappings()])
 
     async def count(self, where: JobFilter = EVERY_JOB) -> int:
-        query = _filtered(select(func.count()).select_from(jobs), where)
+        query = queries.filtered(select(func.count()).select_from(jobs), where)
         return await self._read(lambda connection: connection.execute(query).scalar_one())
 
     async def position(self, job_id: str) -> int | None:
-        return await self._read(lambda connection: _position(connection, job_id))
+        return await self._read(lambda connection: queries.position(connection, job_id))
 
     async def delete(self, job_id: str) -> Job | None:
-        return await self._write(lambda connection: _delete(connection, job_id))
+        return await self._write(lambda connection: queries.delete_job(connection, job_id))
 
     async def prune(self, keep: int) -> list[Job]:
-        in_debt = _owed(select(deliveries.c.job_id))
-        final = select(jobs).where(jobs.c.state.in_([state.value for state in FINAL_STATES]), jobs.c.id.not_in(in_debt))
-        old = final.order_by(*(column.desc() for column in ORDERS["finished"])).offset(keep)
-        return await self._write(lambda connection: _prune(connection, old))
+        old = queries.settled().offset(keep)
+        return await self._write(lambda connection: queries.prune_jobs(connection, old))
 
     async def due_deliveries(self, now_ms: int, limit: int) -> list[Delivery]:
-        query = (
-            _owed(select(deliveries)).where(deliveries.c.due_ms <= now_ms).order_by(deliveries.c.due_ms).limit(limit)
-        )
+        due = queries.owed(select(deliveries)).where(deliveries.c.due_ms <= now_ms)
+        query = due.order_by(deliveries.c.due_ms).limit(limit)
         return await self._read(lambda connection: [delivery_of(row) for row in connection.execute(query).mappings()])
 
     async def next_delivery_ms(self) -> int | None:
-        query = _owed(select(func.min(deliveries.c.due_ms)))
+        query = queries.owed(select(func.min(deliveries.c.due_ms)))
         return await self._read(lambda connection: connection.execute(query).scalar_one())
 
     async def save_delivery(self, delivery: Delivery) -> None:
@@ -187,7 +165,7 @@ class SqlStore:
 
     async def _change(self, job_id: str, move: Callable[[Job], Job | None]) -> Job | None:
         one = select(jobs).where(jobs.c.id == canonical_id(job_id))
-        return await self._write(lambda connection: _change_first(connection, one, move))
+        return await self._write(lambda connection: queries.change_first(connection, one, move))
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         try:
@@ -236,79 +214,3 @@ def _lock(database: str) -> int:
         os.close(fd)
         raise StoreInUse(database) from error
     return fd
-
-
-def _queued() -> Select[Any]:
-    return select(jobs).where(jobs.c.state == JobState.QUEUED.value)
-
-
-def _owed(query: Select[Any]) -> Select[Any]:
-    return query.where(deliveries.c.dead.is_(False))
-
-
-def _filtered(query: Select[Any], where: JobFilter) -> Select[Any]:
-    if where.states is not None:
-        query = query.where(jobs.c.state.in_([state.value for state in where.states]))
-    if where.contracts is not None:
-        query = query.where(jobs.c.contract.in_(where.contracts))
-    if where.kinds is not None:
-        query = query.where(jobs.c.kind.in_(where.kinds))
-    if where.created_from_ms is not None:
-        query = query.where(jobs.c.created_ms >= where.created_from_ms)
-    if where.created_to_ms is not None:
-        query = query.where(jobs.c.created_ms <= where.created_to_ms)
-    return query
-
-
-def _find(connection: Connection, job_id: str) -> Job | None:
-    row = connection.execute(select(jobs).where(jobs.c.id == canonical_id(job_id))).mappings().first()
-    return job_of(row) if row else None
-
-
-def _change_first(connection: Connection, query: Select[Any], move: Callable[[Job], Job | None]) -> Job | None:
-    return next(iter(_change_all(connection, query, move)), None)
-
-
-def _change_all(connection: Connection, query: Select[Any], move: Callable[[Job], Job | None]) -> list[Job]:
-    """Apply a move to every job of a query and keep what it made of them; an end owes the webhook."""
-    changed = []
-    for row in connection.execute(query).mappings().all():
-        before = job_of(row)
-        after = move(before)
-        if after is None:
-            continue
-        if after is not before:
-            connection.execute(update(jobs).where(jobs.c.seq == after.seq).values(changes_of(after)))
-        if after.is_final and not before.is_final and after.webhook_url:
-            owed = {"job_id": after.id, "tries": 0, "due_ms": now_ms(), "dead": False, "last_error": ""}
-            connection.execute(insert(deliveries), owed)
-        changed.append(after)
-    return changed
-
-
-def _position(connection: Connection, job_id: str) -> int | None:
-    job = _find(connection, job_id)
-    if job is None or job.state is not JobState.QUEUED:
-        return None
-    same = (jobs.c.number == job.number) & (jobs.c.seq < job.seq)
-    ahead = select(func.count()).where(jobs.c.state == JobState.QUEUED.value, (jobs.c.number < job.number) | same)
-    return connection.execute(ahead).scalar_one()
-
-
-def _delete(connection: Connection, job_id: str) -> Job | None:
-    job = _find(connection, job_id)
-    if job is None:
-        return None
-    if not job.is_final:
-        raise JobIsOpen(job.id, job.state)
-    connection.execute(delete(jobs).where(jobs.c.seq == job.seq))
-    connection.execute(delete(deliveries).where(deliveries.c.job_id == job.id))
-    return job
-
-
-def _prune(connection: Connection, old: Select[Any]) -> list[Job]:
-    gone = [job_of(row) for row in connection.execute(old).mappings().all()]
-    for job in gone:
-        connection.execute(delete(jobs).where(jobs.c.seq == job.seq))
-        connection.execute(delete(deliveries).where(deliveries.c.job_id == job.id))
-    return gone

@@ -16,11 +16,8 @@ from engine.jobs.worker_log import WorkerLog
 
 log = logging.getLogger(__name__)
 
-PAUSES_S = (0.0, 0.5, 2.0, 10.0, 30.0)
-"""Before the next start, by how many workers in a row died before they were of use."""
-
 GIVE_UP_AFTER = 3
-"""So many in a row: nobody is kept waiting for the next one, though it is still started."""
+"""Workers in a row that died before they were of use: nobody is kept waiting for the next one, though it is started."""
 
 SOUND_AFTER_S = 2.0
 """A worker that was ready for this long was a sound one, whatever ended it."""
@@ -150,8 +147,12 @@ class Supervisor:
             self.restarts += 1
             await self._tell()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PAUSES_S[min(self._failures, len(PAUSES_S) - 1)]):
+                async with asyncio.timeout(self._pause_s()):
                     await self._closing.wait()
+
+    def _pause_s(self) -> float:
+        pauses_s = self.limits.pauses_s
+        return pauses_s[min(self._failures, len(pauses_s) - 1)]
 
     def _was_sound(self, process: WorkerProcess) -> bool:
         return process.has_run or process.seconds_ready() >= SOUND_AFTER_S

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
+
 from engine.errors import FocalError
 from engine.jobs.channel import Channel
 from engine.jobs.job import JobFailure
@@ -26,6 +28,7 @@ from engine.jobs.messages import (
     Ended,
     Happened,
     Interrupt,
+    MessageToWorker,
     NotReady,
     Ping,
     Pong,
@@ -56,19 +59,26 @@ class Worker:
 
     def listen(self) -> None:
         """Take messages until the API process is gone, then end the process. Runs in its own thread."""
-        while (message := self._channel.receive()) is not None:
-            match message:
-                case Ping():
-                    self._channel.send(Pong())
-                case Run():
-                    self._interrupts[message.job_id] = interrupt = threading.Event()
-                    self._tasks.put(lambda run=message, interrupt=interrupt: self._run(run, interrupt))
-                case Interrupt():
-                    if flag := self._interrupts.get(message.job_id):
-                        flag.set()
-                case Call():
-                    self._callers.submit(self._answer, message)
-        os._exit(0)  # no clean-up: the main thread may be deep in a kernel, and nothing here is worth waiting for
+        try:
+            while (message := self._channel.receive()) is not None:
+                self._take(message)
+        except (msgspec.DecodeError, OSError):
+            log.exception("The connection to the server broke")
+        finally:
+            os._exit(0)  # no clean-up: the main thread may be deep in a kernel, and nothing here is worth waiting for
+
+    def _take(self, message: MessageToWorker) -> None:
+        match message:
+            case Ping():
+                self._channel.send(Pong())
+            case Run():
+                self._interrupts[message.job_id] = interrupt = threading.Event()
+                self._tasks.put(lambda: self._run(message, interrupt))
+            case Interrupt():
+                if flag := self._interrupts.get(message.job_id):
+                    flag.set()
+            case Call():
+                self._callers.submit(self._answer, message)
 
     def serve(self) -> int:
         """Set up, say so, then run tasks for ever. Gives the exit status when the set-up fails."""

@@ -2,6 +2,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.jobs.job import NewJob
 from engine.jobs.memory_store import MemoryStore
@@ -43,7 +44,7 @@ def worker(tmp_path):
             WorkerConfig(**(settings | config)),
             log_path=tmp_path / "logs" / "worker.log",
             environment={"PYTHONPATH": str(HERE)},
-            limits=limits or WorkerLimits(),
+            limits=replace(limits or WorkerLimits(), pauses_s=(0.0, 0.05)),
         )
 
     return make
