@@ -13,6 +13,9 @@ from graphs.wildcards import Wildcards
 
 TINY = "tiny"
 TINY_CHECKPOINT = "focal-tiny-sdxl.safetensors"
+TINY_UPSCALER = "focal-tiny-upscaler-4x.safetensors"
+UPSCALER = "fooocus_upscaler_s409985e5.bin"  # Fooocus's own; its results are what users know
+NATIVE_PX, TINY_NATIVE_PX = 1024, 128  # side of the pictures that a checkpoint was trained on
 
 
 class Expansion(Protocol):
@@ -38,6 +41,7 @@ class Catalog:
     loras: Sequence[str] = ()
     vaes: Sequence[str] = ()
     embeddings: Sequence[str] = ()
+    upscale_models: Sequence[str] = ()
     styles: StyleBook = field(default_factory=StyleBook.load)
     wildcards: Wildcards = field(default_factory=Wildcards)
     presets: Mapping[str, Preset] = field(default_factory=load_presets)
@@ -53,6 +57,7 @@ class Catalog:
         loras: Sequence[str] = (),
         vaes: Sequence[str] = (),
         embeddings: Sequence[str] = (),
+        upscale_models: Sequence[str] = (),
         data_dir: Path | None = None,
         default_preset: str = "",
         hash_of: Callable[[str, str], str] = _unknown_hash,
@@ -66,6 +71,7 @@ class Catalog:
             loras=tuple(loras),
             vaes=tuple(vaes),
             embeddings=tuple(embeddings),
+            upscale_models=tuple(upscale_models),
             styles=StyleBook.load(mine.get("styles")),
             wildcards=Wildcards(wildcard_roots),
             presets=load_presets(mine.get("presets")),
@@ -105,3 +111,22 @@ class Catalog:
         if found := self.preset_checkpoint(self.preset_in_force):
             return found
         return next(iter(self.real_checkpoints or self.checkpoints), None)
+
+    def upscaler(self, checkpoint: str) -> str | None:
+        """The upscaler to use beside a checkpoint: Fooocus's own, else any other; the tiny one only beside tiny."""
+        if found := find_file(UPSCALER, self.upscale_models):
+            return found
+        others = [name for name in self.upscale_models if find_file(TINY_UPSCALER, [name]) is None]
+        if others:
+            return others[0]
+        return find_file(TINY_UPSCALER, self.upscale_models) if is_tiny(checkpoint) else None
+
+
+def is_tiny(checkpoint: str) -> bool:
+    """Whether a checkpoint is the embedded one."""
+    return find_file(TINY_CHECKPOINT, [checkpoint]) is not None
+
+
+def native_px(checkpoint: str) -> int:
+    """The side of the pictures that a checkpoint was trained on, in pixels."""
+    return TINY_NATIVE_PX if is_tiny(checkpoint) else NATIVE_PX

@@ -15,10 +15,13 @@ from engine.graph import Graph, Link
 Words = Literal["fooocus_api", "fooocusapi"]
 
 PREPARING_PERCENT = 3
+ENLARGED_PERCENT, TO_LATENT_PERCENT = 12, 13
 FIRST_STEP_PERCENT = 15
 LAST_STEP_PERCENT = 99
 # Node classes by the phase they belong to; sampling nodes are those with a `steps` input.
-LOADING = {"CheckpointLoaderSimple", "VAELoader", "LoraLoader", "LoraLoaderModelOnly"}
+LOADING = {"CheckpointLoaderSimple", "VAELoader", "LoraLoader", "LoraLoaderModelOnly", "UpscaleModelLoader"}
+ENLARGING = {"ImageUpscaleWithModel"}
+TO_LATENT = {"VAEEncode", "VAEEncodeTiled"}
 ENCODING = {"EncodePrompts", "CLIPTextEncode", "CLIPTextEncodeSDXL"}
 SAVING = {"SaveGeneration", "SaveImage", "PreviewImage"}
 
@@ -63,6 +66,9 @@ class ProgressTracker:
                 self._executing(node)
             case Progress(node=node, value=value, maximum=maximum) if node in self._steps and maximum > 0:
                 self._sampling(node, value, maximum)
+            case Progress(node=node, value=value, maximum=maximum) if self._enlarges(node) and maximum > 0:
+                share = (ENLARGED_PERCENT - PREPARING_PERCENT) * min(1.0, value / maximum)
+                self._move(int(PREPARING_PERCENT + share), "Upscaling image ...")
             case Succeeded():
                 self._move(100, "Finished")
             case Failed(message=message):
@@ -84,6 +90,10 @@ class ProgressTracker:
         elif kind in ENCODING:
             word, percent = ("negative", 6) if node in self._negatives else ("positive", 5)
             self._move(percent, f"Encoding {word} #{image} ...")
+        elif kind in ENLARGING:
+            self._move(PREPARING_PERCENT, "Upscaling image ...")
+        elif kind in TO_LATENT:
+            self._move(TO_LATENT_PERCENT, "VAE encoding ...")
         elif node in self._steps:
             self._move(self._percent(), f"Preparing task {image}/{self._images} ...")
         elif kind in SAVING:
@@ -100,6 +110,9 @@ class ProgressTracker:
         else:
             text = f"Sampling step {step}/{total}, image {image}/{self._images} ..."
         self._move(self._percent(), text)
+
+    def _enlarges(self, node: str) -> bool:
+        return node in self.graph and self.graph.nodes[node].class_type in ENLARGING
 
     def _percent(self) -> int:
         done = sum(self._done.values()) / self._all_steps

@@ -1,4 +1,4 @@
-"""What a caller can ask of text-to-image, in neutral words, whichever contract it came by.
+"""What a caller can ask for, in neutral words, whichever contract it came by.
 
 A field that is None was not given: it takes the preset's value (`graphs.resolve`). Everything else is a plain number,
 word or list; nothing here depends on which files are installed.
@@ -76,6 +76,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "adm_scaler_end": (0, 1),
     "overwrite_step": (-1, 10_000),
     "overwrite_switch": (-1, 10_000),
+    "upscale_value": (1, 5),
+    "overwrite_vary_strength": (-1, 1),
+    "overwrite_upscale_strength": (-1, 1),
 }
 MAX_PROMPT_CHARACTERS = 100_000
 MAX_PROMPT_LINES = 400  # Each line, and each style, is a chunk that the text encoders read on its own.
@@ -94,6 +97,14 @@ class Lora(Struct, frozen=True):
         return self.enabled and self.name not in ("", "None")
 
 
+class InputImage(Struct, frozen=True):
+    """A picture of the input folder: its name there, and its size in pixels, turned as its EXIF says."""
+
+    name: str
+    width: int
+    height: int
+
+
 class FreeU(Struct, frozen=True):
     """FreeU V2 factors: b1, b2 scale the backbone, s1, s2 the skip connections."""
 
@@ -104,11 +115,12 @@ class FreeU(Struct, frozen=True):
 
 
 class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A request for pictures from text. None means "not given": the preset decides.
+    """A request for pictures. None means "not given": the preset decides.
 
     seed: 0..2**63 - 1, image i uses seed + i. None must be settled with `seeded` before compiling.
-    width, height: pixels, brought down to multiples of 8.
-    overwrite_*: values above 0 replace what performance mode and size say.
+    width, height: pixels, brought down to multiples of 8. Not used where an input image gives the size.
+    overwrite_*: values above 0 replace what performance mode, size and method say.
+    uov_method: what to do with input_image, one of `graphs.uov.METHODS`. upscale_value: the factor of Upscale (Custom).
     """
 
     prompt: str | None = None
@@ -146,6 +158,12 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     read_wildcards_in_order: bool = False
     disable_preview: bool = False
     black_out_nsfw: bool = False
+
+    input_image: InputImage | None = None
+    uov_method: str = "Disabled"
+    upscale_value: float | None = None
+    overwrite_vary_strength: float = -1
+    overwrite_upscale_strength: float = -1
 
     save_extension: Literal["png", "jpg", "jpeg", "webp"] = "png"
     save_name: str = ""

@@ -43,6 +43,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     width: int
     height: int
     steps: int
+    upscale_steps: int
     guidance_scale: float
     sharpness: float
     adaptive_cfg: float
@@ -173,8 +174,12 @@ def _size(request: GenerationRequest, preset: Preset) -> tuple[int, int]:
 def _sampling(request: GenerationRequest, preset: Preset, mode: Performance, warnings: list[str]) -> dict[str, Any]:
     """The numbers of the denoise loop; a distilled mode forces its own."""
     overwrite = given(request.overwrite_step, preset.overwrite_step)
-    steps = overwrite if overwrite > 0 else mode.steps
-    common = {"performance": mode.label, "steps": steps, "default_adaptive_cfg": float(preset.adaptive_cfg)}
+    common = {
+        "performance": mode.label,
+        "steps": overwrite if overwrite > 0 else mode.steps,
+        "upscale_steps": overwrite if overwrite > 0 else mode.upscale_steps,
+        "default_adaptive_cfg": float(preset.adaptive_cfg),
+    }
     if mode.distilled:
         return common | {
             "sampler": mode.distilled.sampler,

@@ -40,6 +40,7 @@ EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".fooocus.
 """Also the pickle formats: asked for, they get an error that says why they are refused, not "no such file"."""
 
 TINY_CHECKPOINT = Path(__file__).parent / "tiny" / "checkpoints" / "focal-tiny-sdxl.safetensors"
+TINY_UPSCALER = TINY_CHECKPOINT.with_name("focal-tiny-upscaler-4x.safetensors")
 
 _HASHES_FILE = "model_hashes.json"
 _READ_BYTES = 1 << 20
@@ -61,8 +62,8 @@ class ModelFolders:
     """The folders of each kind, first root first.
 
     roots: folders that hold `checkpoints/`, `loras/` and so on. extra: further folders by kind, as read_extra_paths
-    gives them. cache_dir: where hashes are kept; None keeps them in memory. The embedded tiny checkpoint is always
-    listed last.
+    gives them. cache_dir: where hashes are kept; None keeps them in memory. The embedded tiny models are always listed
+    last.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class ModelFolders:
         extra: Mapping[str, Sequence[Path]] | None = None,
         cache_dir: Path | None = None,
         tiny_checkpoint: Path | None = TINY_CHECKPOINT,
+        tiny_upscaler: Path | None = TINY_UPSCALER,
     ) -> None:
         self._folders = {kind: [root / name for root in roots for name in names] for kind, names in KINDS.items()}
         for kind, folders in (extra or {}).items():
             own = self._folders.setdefault(ALIASES.get(kind, kind), [])
             own += [folder for folder in folders if folder not in own]
-        self._tiny = tiny_checkpoint
+        embedded = {"checkpoints": tiny_checkpoint, "upscale_models": tiny_upscaler}
+        self._embedded = {kind: path for kind, path in embedded.items() if path is not None}
         self._hashes = _HashCache(cache_dir / _HASHES_FILE if cache_dir else None)
 
     @property
@@ -98,9 +101,9 @@ class ModelFolders:
             ) from None
 
     def list(self, kind: str) -> "list[str]":
-        """Return the names of a kind's files, sorted without regard to case; the embedded checkpoint comes last."""
-        found = self._files(kind)
-        return sorted(found, key=lambda name: (found[name] == self._tiny, name.casefold(), name))
+        """Return the names of a kind's files, sorted without regard to case; the embedded one comes last."""
+        found, embedded = self._files(kind), self._embedded.get(kind)
+        return sorted(found, key=lambda name: (found[name] == embedded, name.casefold(), name))
 
     def path(self, kind: str, name: str) -> Path:
         """Return the file behind a name. Raises ModelNotFound with the folders searched and the nearest names."""
@@ -123,8 +126,9 @@ class ModelFolders:
         for folder in self.folders(kind):
             for name, path in _walk(folder):
                 found.setdefault(name, path)
-        if kind == "checkpoints" and self._tiny is not None and self._tiny.is_file():
-            found.setdefault(self._tiny.name, self._tiny)
+        embedded = self._embedded.get(kind)
+        if embedded is not None and embedded.is_file():
+            found.setdefault(embedded.name, embedded)
         return found
 
     def _advice(self, kind: str, name: str, known: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from graphs.catalog import Catalog
-from graphs.request import FreeU, GenerationRequest, Lora
+from graphs.flows import compile_request
+from graphs.request import FreeU, GenerationRequest, InputImage, Lora
 from graphs.styles import Style, StyleBook
 from graphs.text_to_image import text_to_image
 from graphs.wildcards import Wildcards
@@ -23,11 +24,18 @@ CATALOG = Catalog(
     checkpoints=("juggernautXL_v8Rundiffusion.safetensors", "other.safetensors", "focal-tiny-sdxl.safetensors"),
     loras=("sd_xl_offset_example-lora_1.0.safetensors", "sdxl_lightning_4step_lora.safetensors", "film.safetensors"),
     vaes=("soft.safetensors",),
+    upscale_models=("fooocus_upscaler_s409985e5.bin", "focal-tiny-upscaler-4x.safetensors"),
     styles=STYLES,
     wildcards=Wildcards([]),
     hash_of=lambda folder, name: f"{folder[0]}{len(name):09d}",
 )
-TINY = Catalog(checkpoints=("focal-tiny-sdxl.safetensors",), styles=STYLES, wildcards=Wildcards([]))
+TINY = Catalog(
+    checkpoints=("focal-tiny-sdxl.safetensors",),
+    upscale_models=("focal-tiny-upscaler-4x.safetensors",),
+    styles=STYLES,
+    wildcards=Wildcards([]),
+)
+PHOTO = InputImage("photo.png", 800, 600)
 
 EVERYTHING = GenerationRequest(
     prompt="a [[red,blue]] cat <lora:film:0.4>, sitting\nsecond line",
@@ -69,13 +77,54 @@ CASES = {
     ),
     "lightning": (GenerationRequest(prompt="a cat", seed=7, performance="Lightning", loras=[]), CATALOG),
     "without-metadata": (GenerationRequest(prompt="a red circle", seed=7, save_metadata=False), TINY),
+    "vary-subtle": (
+        GenerationRequest(prompt="a blue star", seed=7, input_image=PHOTO, uov_method="Vary (Subtle)", image_number=2),
+        CATALOG,
+    ),
+    "vary-strong-tiny": (
+        GenerationRequest(
+            prompt="a blue star",
+            seed=7,
+            input_image=InputImage("scenes/a.png", 128, 96),
+            uov_method="Vary (Strong)",
+            overwrite_vary_strength=0.7,
+        ),
+        TINY,
+    ),
+    "upscale-1.5x": (
+        GenerationRequest(prompt="a cat", seed=7, input_image=PHOTO, uov_method="Upscale (1.5x)"),
+        CATALOG,
+    ),
+    "upscale-custom-tiny": (
+        GenerationRequest(
+            prompt="a cat",
+            seed=7,
+            input_image=InputImage("a.png", 128, 96),
+            uov_method="Upscale (Custom)",
+            upscale_value=1.25,
+            overwrite_upscale_strength=0.5,
+        ),
+        TINY,
+    ),
+    "upscale-fast": (
+        GenerationRequest(
+            seed=7, input_image=PHOTO, uov_method="Upscale (Fast 2x)", image_number=4, performance="Extreme Speed"
+        ),
+        CATALOG,
+    ),
+    "upscale-large": (
+        GenerationRequest(
+            seed=7, input_image=InputImage("big.jpg", 1400, 1400), uov_method="upscale (2x)", image_number=4
+        ),
+        CATALOG,
+    ),
     "styles-off": (GenerationRequest(prompt="a cat", seed=7, styles=[], guidance_scale=1.0), CATALOG),
 }
 
 
 def compiled_json(name: str) -> str:
     request, catalog = CASES[name]
-    return json.dumps(text_to_image(request, catalog).graph.to_json(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(compile_request(request, catalog).graph.to_json(), indent=2, ensure_ascii=False) + "\n"
 
 
 @pytest.mark.parametrize("name", CASES)

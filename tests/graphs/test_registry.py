@@ -11,12 +11,18 @@ from engine.registry import Registry
 from engine.validate import validate
 from graphs.builder import OUTPUTS
 from graphs.catalog import Catalog
-from graphs.request import LIMITS, SAMPLERS, SCHEDULERS, FreeU, GenerationRequest, Lora
-from graphs.text_to_image import text_to_image
+from graphs.flows import compile_request
+from graphs.request import LIMITS, SAMPLERS, SCHEDULERS, FreeU, GenerationRequest, InputImage, Lora
+from graphs.uov import METHODS
 
 GOLDEN = Path(__file__).parent / "golden"
-CATALOG = Catalog(checkpoints=("focal-tiny-sdxl.safetensors",), loras=("hey.safetensors",), vaes=("soft.safetensors",))
-FILE_INPUTS = {"ckpt_name", "lora_name", "vae_name"}  # Which files exist is not asked here.
+CATALOG = Catalog(
+    checkpoints=("focal-tiny-sdxl.safetensors",),
+    loras=("hey.safetensors",),
+    vaes=("soft.safetensors",),
+    upscale_models=("focal-tiny-upscaler-4x.safetensors",),
+)
+FILE_INPUTS = {"ckpt_name", "lora_name", "vae_name", "model_name", "image"}  # Which files exist is not asked here.
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +75,18 @@ REQUESTS = st.builds(
     save_extension=st.sampled_from(["png", "jpg", "jpeg", "webp"]),
     save_metadata=st.booleans(),
     metadata_scheme=st.sampled_from(["fooocus", "a1111"]),
+    uov_method=st.sampled_from(METHODS),
+    input_image=st.builds(InputImage, st.just("a.png"), st.integers(1, 4096), st.integers(1, 4096)),
+    upscale_value=st.none() | number("upscale_value"),
+    overwrite_vary_strength=number("overwrite_vary_strength"),
+    overwrite_upscale_strength=number("overwrite_upscale_strength"),
 )
 
 
 @settings(max_examples=50, deadline=None)
 @given(REQUESTS)
 def test_every_request_within_its_limits_compiles_to_a_valid_graph(registry, asked):
-    compiled = text_to_image(asked, CATALOG)
+    compiled = compile_request(asked, CATALOG)
     found = validate(compiled.graph, registry)
     faults = [
         fault

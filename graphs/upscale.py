@@ -1,0 +1,92 @@
+"""Upscale: a picture enlarged by a super-resolution network and, unless it is large or in haste, gone over by the model."""
+
+from msgspec.structs import replace
+
+from graphs.builder import GraphBuilder, Node
+from graphs.catalog import UPSCALER, Catalog, native_px
+from graphs.geometry import diffused_size, goes_direct
+from graphs.image_to_image import from_latent
+from graphs.model import base_model
+from graphs.request import GenerationRequest, InputImage, Refused
+from graphs.resolve import Generation, resolve
+from graphs.save import Compiled, ImagePlan
+from graphs.uov import Upscale, input_image
+
+TILE_PX = 512
+ENCODE_OVERLAP_PX, DECODE_OVERLAP_PX = 64, 128
+
+
+def upscale(request: GenerationRequest, catalog: Catalog, method: Upscale) -> Compiled:
+    """Compile an Upscale request. Raises Refused for what cannot be done.
+
+    A fast or very large result is the network's own: one image, no metadata, no model loaded.
+    """
+    picture = input_image(request)
+    if method.fast:  # No mode's LoRA and no refiner will be used, so none may be missed.
+        request = replace(request, performance="Speed", refiner_model="None")
+    generation, warnings = resolve(request, catalog)
+    upscaler = _installed(catalog, generation)
+    g = GraphBuilder()
+    enlarged = _enlarge(g, picture, upscaler, method.factor, native_px(generation.checkpoint))
+    if method.fast or goes_direct(picture.height, picture.width, method.factor, native_px(generation.checkpoint)):
+        if not method.fast:
+            warnings.append("The result is so large that it is returned as the upscaler made it, as one image.")
+        return Compiled(g.build(), [_save_plain(g, enlarged, generation)], warnings, False, generation)
+    return _diffused(g, enlarged, picture, generation, catalog, method, warnings)
+
+
+def _installed(catalog: Catalog, generation: Generation) -> str:
+    upscaler = catalog.upscaler(generation.checkpoint)
+    if upscaler is None:
+        raise Refused(
+            "uov_method",
+            f"Upscaling needs the file {UPSCALER}, which is not there.",
+            "Put it, or another upscaler of the ESRGAN kind, into models/upscale_models.",
+        )
+    return upscaler
+
+
+def _enlarge(g: GraphBuilder, picture: InputImage, upscaler: str, factor: float, base_px: int) -> Node:
+    original = g.LoadImage(image=picture.name)
+    large = g.ImageUpscaleWithModel(upscale_model=g.UpscaleModelLoader(model_name=upscaler), image=original)
+    return g.FitForUpscale(image=large, original=original, factor=factor, base_size=base_px)
+
+
+def _save_plain(g: GraphBuilder, enlarged: Node, generation: Generation) -> ImagePlan:
+    saved = g.SaveGeneration(
+        images=enlarged,
+        name=generation.save_name,
+        index=0,
+        extension=generation.save_extension,
+        metadata="",
+        scheme="",
+    )
+    return ImagePlan(0, saved.node_id, generation.seed, "", "", [])
+
+
+def _diffused(
+    g: GraphBuilder,
+    enlarged: Node,
+    picture: InputImage,
+    generation: Generation,
+    catalog: Catalog,
+    method: Upscale,
+    warnings: list[str],
+) -> Compiled:
+    """Go over the enlarged picture with the model, with the steps that a mode gives to upscaling."""
+    height, width = diffused_size(picture.height, picture.width, method.factor, native_px(generation.checkpoint))
+    generation = replace(generation, width=width, height=height, steps=generation.upscale_steps)
+    base = base_model(g, generation)
+    latent = g.VAEEncodeTiled(pixels=enlarged, vae=base.vae, tile_size=TILE_PX, overlap=ENCODE_OVERLAP_PX)
+    images = from_latent(
+        g,
+        base,
+        latent,
+        generation,
+        catalog,
+        denoise=method.strength,
+        decode=lambda sampled: g.VAEDecodeTiled(
+            samples=sampled, vae=base.vae, tile_size=TILE_PX, overlap=DECODE_OVERLAP_PX
+        ),
+    )
+    return Compiled(g.build(), images, warnings, generation.preview, generation)
