@@ -135,7 +135,7 @@ class ModelFolders:
         searched = ", ".join(str(folder) for folder in self.searched(kind))
         near = nearest(name, known)
         guess = f"Did you mean {' or '.join(near)}? " if near else ""
-        return f"{guess}Folders searched: {searched}. Links that lead out of a folder are not followed."
+        return f"{guess}Folders searched: {searched}."
 
 
 def nearest(name: str, known: Sequence[str], count: int = 3) -> list[str]:
@@ -185,16 +185,22 @@ def _expanded(text: Any) -> Path:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield name and path of each model file below a folder; links that lead out of it are left out."""
-    inside = folder.resolve()
-    for parent, _, files in os.walk(folder):
+    """Yield name and path of each model file below a folder.
+
+    Links are followed, wherever they lead: who may write into a model folder decides what is served, and a link into a
+    hub cache or onto another disk is how many keep large files. No folder is entered twice: links may form circles.
+    """
+    entered: set[Path] = set()
+    for parent, inner, files in os.walk(folder, followlinks=True):
+        real = Path(parent).resolve()
+        if real in entered:
+            inner.clear()
+            continue
+        entered.add(real)
         for file in files:
             path = Path(parent, file)
-            if not file.lower().endswith(EXTENSIONS):
-                continue
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                continue
-            yield path.relative_to(folder).as_posix(), path
+            if file.lower().endswith(EXTENSIONS) and path.is_file():
+                yield path.relative_to(folder).as_posix(), path
 
 
 class _HashCache:

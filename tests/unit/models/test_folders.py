@@ -80,15 +80,15 @@ def test_an_unknown_name_gets_the_folders_and_the_nearest_names(root):
 HOSTILE = [
     "../secret.safetensors", "..\\secret.safetensors", "sub/../../../secret.safetensors", "/etc/passwd", "C:\\x",
     "\\\\host\\x", "a\0.safetensors", "", ".", "..", "sub", "sub/", "./A.safetensors", "//A.safetensors",
-    "%2e%2e/secret.safetensors", "x" * 10_000, "A.safetensors/", "link.safetensors", "linked/secret.safetensors", "CON", "~/x", "notes.txt",
+    "%2e%2e/secret.safetensors", "x" * 10_000, "A.safetensors/", "linked/../../secret.safetensors", "CON", "~/x",
+    "notes.txt",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_name_leads_out_of_the_folders(root, name):
-    secret = touch(root.parent / "secret.safetensors")
-    (root / "checkpoints" / "link.safetensors").symlink_to(secret)
-    (root / "checkpoints" / "linked").symlink_to(root.parent, target_is_directory=True)
+    touch(root.parent / "secret.safetensors")
+    (root / "checkpoints" / "linked").symlink_to(root / "checkpoints" / "sub", target_is_directory=True)
     with pytest.raises(ModelNotFound):
         folders(root).path("checkpoints", name)
 
@@ -100,12 +100,22 @@ def test_any_text_is_a_known_file_or_not_found(tmp_path_factory, name):
         own.path("loras", name)
 
 
-def test_links_inside_a_folder_and_a_linked_folder_are_served(root, tmp_path):
-    (root / "checkpoints" / "again.safetensors").symlink_to(root / "checkpoints" / "A.safetensors")
-    touch(tmp_path / "elsewhere" / "l.safetensors")
-    (root / "loras").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert "again.safetensors" in folders(root).list("checkpoints")
+def test_links_are_followed_wherever_they_lead(root, tmp_path):
+    blob = touch(tmp_path / "hub" / "blobs" / "0a1b2c")
+    touch(tmp_path / "disk" / "l.safetensors")
+    (root / "checkpoints" / "hub.safetensors").symlink_to(blob)
+    (root / "checkpoints" / "disk").symlink_to(tmp_path / "disk", target_is_directory=True)
+    (root / "loras").symlink_to(tmp_path / "disk", target_is_directory=True)
+    assert {"hub.safetensors", "disk/l.safetensors"} <= set(folders(root).list("checkpoints"))
+    assert folders(root).path("checkpoints", "hub.safetensors").samefile(blob)
     assert folders(root).list("loras") == ["l.safetensors"]
+
+
+def test_links_in_a_circle_end_and_broken_links_are_left_out(root):
+    before = folders(root).list("checkpoints")
+    (root / "checkpoints" / "circle").symlink_to(root / "checkpoints", target_is_directory=True)
+    (root / "checkpoints" / "gone.safetensors").symlink_to(root / "nowhere.safetensors")
+    assert folders(root).list("checkpoints") == before
 
 
 def test_extra_paths_follow_comfyui_s_format(root, tmp_path, monkeypatch):
