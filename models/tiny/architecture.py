@@ -23,9 +23,9 @@ def new_vae() -> AutoencoderKL:
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(32, 64, 64, 64),
+        down_block_types=("DownEncoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType], diffusers says tuple[str]
+        up_block_types=("UpDecoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType]
+        block_out_channels=(32, 64, 64, 64),  # pyright: ignore[reportArgumentType]
         layers_per_block=2,
         latent_channels=4,
         norm_num_groups=VAE_NORM_GROUPS,
@@ -43,8 +43,9 @@ def new_unet() -> UNet2DConditionModel:
         block_out_channels=(64, 64, 128),
         layers_per_block=2,
         cross_attention_dim=L_WIDTH + G_WIDTH,
-        transformer_layers_per_block=(1, 1, 2),
-        attention_head_dim=(1, 1, 2),  # diffusers' name for the number of heads
+        transformer_layers_per_block=(1, 1, 2),  # pyright: ignore[reportArgumentType]
+        # diffusers' name for the number of heads
+        attention_head_dim=(1, 1, 2),  # pyright: ignore[reportArgumentType]
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=TIME_ID_WIDTH,

@@ -9,6 +9,7 @@ import logging
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def conditioned_picture(scene: Scene, width: int, height: int, rng: random.Rando
 
 
 @torch.no_grad()
-def write_shard(vae: AutoencoderKL, size: Size, path: Path, rng: random.Random) -> None:
+def write_shard(vae: Any, size: Size, path: Path, rng: random.Random) -> None:
     """Draw and encode one shard of one picture size."""
     latents, scenes, time_ids = [], [], []
     batch = 16 if size[0] * size[1] <= 128 * 192 else 8
@@ -136,7 +137,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    vae = AutoencoderKL.from_pretrained(args.vae).eval().to(memory_format=torch.channels_last)
+    vae: Any = AutoencoderKL.from_pretrained(args.vae)
+    vae.eval().to(memory_format=torch.channels_last)
     rng = random.Random(args.seed)
     # Every size once before the long run, the default size first.
     order = (

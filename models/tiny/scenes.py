@@ -78,8 +78,8 @@ class Scene:
 
 def held_out(shape: str, colour: str, background: str) -> bool:
     """True for the combinations that training never sees: one in seven, spread evenly over all attributes."""
-    values = (list(SHAPES).index, list(COLOURS).index, list(BACKGROUNDS).index)
-    s, c, b = (index(name) for index, name in zip(values, (shape, colour, background), strict=True))
+    lists: tuple[list[str], ...] = ([*SHAPES], [*COLOURS], [*BACKGROUNDS])
+    s, c, b = (values.index(name) for values, name in zip(lists, (shape, colour, background), strict=True))
     return (s + 2 * c + 3 * b) % 7 == 3
 
 
@@ -120,10 +120,10 @@ def _random_thing(rng: random.Random, background: str, size: Size | None = None,
 def draw(scene: Scene, width: int, height: int, rng: random.Random) -> Image.Image:
     """Paint the scene at `width` x `height` pixels; place, radius and colours vary a little with `rng`."""
     w, h = width * SUPERSAMPLING, height * SUPERSAMPLING
-    picture = Image.new("RGB", (w, h), _jittered(BACKGROUNDS[scene.background], rng))
+    background = _jittered(BACKGROUNDS[scene.background], rng)
+    picture = Image.new("RGB", (w, h), background)
     pen = ImageDraw.Draw(picture)
     for thing, (x, y), radius in zip(scene.things, *_layout(scene, w, h, rng), strict=True):
-        background = picture.getpixel((0, 0))
         _paint(pen, thing.shape, x, y, radius, _jittered(COLOURS[thing.colour], rng), background)
     return picture.resize((width, height), Image.Resampling.BOX)
 

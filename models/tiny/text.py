@@ -24,7 +24,7 @@ def tokenizer() -> CLIPTokenizer:
     characters = list(_byte_characters())
     words = characters + [c + "</w>" for c in characters] + ["".join(m) for m in merges]
     words += ["<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=merges, pad_token="<|endoftext|>")  # noqa: S106
+    return CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=merges, pad_token="<|endoftext|>")  # noqa: S106  # pyright: ignore[reportArgumentType]
 
 
 def _byte_characters() -> list[str]:
@@ -62,12 +62,14 @@ def encode(
     ids_l: torch.Tensor,
     ids_g: torch.Tensor,
     chunks: int = 1,
+    pooled_chunks: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the context (B, 77·chunks, L+G) and the pooled vector of each first chunk (B, G).
+    """Return the context (B, 77·chunks, L+G) and the pooled vector (B, G), the sum over the first `pooled_chunks`.
 
     ids: (B·chunks, 77), a prompt's chunks one after the other.
     """
     out_l = text_l(ids_l, output_hidden_states=True)
     out_g = text_g(ids_g, output_hidden_states=True)
     context = torch.cat([out_l.hidden_states[-2], out_g.hidden_states[-2]], dim=-1)
-    return context.reshape(len(ids_l) // chunks, chunks * TOKENS, -1), out_g.text_embeds[::chunks]
+    pooled = out_g.text_embeds.unflatten(0, (-1, chunks))[:, :pooled_chunks].sum(1)
+    return context.reshape(len(ids_l) // chunks, chunks * TOKENS, -1), pooled

@@ -38,20 +38,21 @@ PIXELS_PER_SAMPLE = 128 * 128
 class Mix:
     """What a stage trains on: shares of the prompts, and how much the noisy timesteps count."""
 
+    default_size: float  # of the batches are 128 x 128, before the others are shared out by `pool.SIZE_SHARES`
     two: float  # of the pictures have two objects
     plain: float  # the one plain wording
     styled: float  # style words around the caption
     style_only: float
     noise: float  # random vocabulary tokens around the text
-    long: float  # contexts of two or three 77-token chunks
+    long: float  # contexts of two to four 77-token chunks
     weight_cap: float  # of the loss weight 1 + sigma²
     lean: float  # timesteps are 1000 · u^lean: below 1 leans to the noisy ones
 
 
 # Words matter most where the picture is nearly all noise. The first stage is about words alone, so it stays there.
 STAGES = {
-    "words": Mix(two=0.12, plain=0.5, styled=0.03, style_only=0.0, noise=0.0, long=0.0, weight_cap=50, lean=0.6),
-    "all": Mix(two=0.35, plain=0.1, styled=0.17, style_only=0.03, noise=0.06, long=0.08, weight_cap=40, lean=0.75),
+    "words": Mix(0.7, two=0.15, plain=0.6, styled=0.03, style_only=0.0, noise=0.0, long=0.0, weight_cap=30, lean=0.65),
+    "all": Mix(0.0, two=0.3, plain=0.15, styled=0.17, style_only=0.03, noise=0.06, long=0.08, weight_cap=30, lean=0.7),
 }
 
 
@@ -144,7 +145,7 @@ def loss_of_batch(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (weighted loss, plain eps error) of one random batch of one picture size."""
     latents, time_ids, scenes = pool.batch(size, count, mix.two, rng)
-    chunks = 1 if rng.random() >= mix.long else rng.choice((2, 2, 3))
+    chunks = 1 if rng.random() >= mix.long else rng.choice((2, 2, 3, 4))
     texts = (
         [prompt(s, mix, rng) for s in scenes]
         if chunks == 1
@@ -156,7 +157,7 @@ def loss_of_batch(
     alpha = alphas[timestep].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
     with torch.autocast("cpu", torch.bfloat16):
-        context, pooled = encode(modules.text_l, modules.text_g, ids_l, ids_g, chunks)
+        context, pooled = encode(modules.text_l, modules.text_g, ids_l, ids_g, chunks, rng.randint(1, chunks))
         conditions = {"text_embeds": pooled, "time_ids": time_ids}
         predicted = modules.unet(
             noisy, timestep, encoder_hidden_states=context, added_cond_kwargs=conditions, return_dict=False
@@ -176,7 +177,7 @@ class Plan:
     start: float
     end: float
     peak_lr: float
-    flat: float = 0.55  # share of the time at the peak, before the cosine
+    flat: float = 0.3  # share of the time at the peak, before the cosine
 
     def progress(self) -> float:
         return (time.time() - self.start) / (self.end - self.start)
@@ -198,7 +199,7 @@ def train(modules: Modules, pool: Pool, plan: Plan, args: argparse.Namespace, st
     rng = random.Random(time.time_ns() if state else 1)
     alphas, parameters, optimizer = noise_schedule(), modules.parameters(), optimizer_of(modules, plan.peak_lr)
     average = [p.detach().clone() for p in parameters]
-    step = 0
+    mix, step = STAGES[args.stage], 0
     if state:
         step = state["step"]
         if "optimizer" in state:
@@ -208,12 +209,12 @@ def train(modules: Modules, pool: Pool, plan: Plan, args: argparse.Namespace, st
     while plan.progress() < 1 and not (args.steps and len(recent) >= args.steps):
         for group in optimizer.param_groups:
             group["lr"] = plan.lr(step)
-        size = pool.choose_size(rng)
+        size = (128, 128) if rng.random() < mix.default_size else pool.choose_size(rng)
         count = max(8, args.batch * PIXELS_PER_SAMPLE // (size[0] * size[1])) if size != (128, 128) else args.batch
         with sdpa_kernel(
             SDPBackend.MATH
         ):  # the CPU flash kernel's backward is slow at 64 tokens: 0.25 s of a 0.9 s step
-            loss, error = loss_of_batch(modules, pool, size, count, STAGES[args.stage], alphas, rng)
+            loss, error = loss_of_batch(modules, pool, size, count, mix, alphas, rng)
             optimizer.zero_grad()
             loss.backward()
         norm = nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
