@@ -1,4 +1,4 @@
-"""Upscale: a picture enlarged by a super-resolution network and, unless it is large or in haste, gone over by the model."""
+"""Upscale: a picture enlarged by a super-resolution network and, unless fast or very large, gone over by the model."""
 
 from msgspec.structs import replace
 
