@@ -33,8 +33,8 @@ class Result(NamedTuple):
     ui: dict[str, list[Any]] | None = None
 
 
-Place = tuple[float, int]
-"""Where an entry stands in the queue to leave: its priority, and among equals when it was used last."""
+Place = tuple[float, int, bytes]
+"""Where an entry stands in the queue to leave: its priority, among equals when it was used last; and its key."""
 
 
 class _Entry:
@@ -61,7 +61,7 @@ class ResultCache:
         self.evictions = 0
         self._size_of = size_of or value_bytes
         self._entries: dict[bytes, _Entry] = {}
-        self._queue: list[tuple[Place, bytes]] = []
+        self._queue: list[Place] = []
         self._age = 0.0
         self._uses = 0
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class ResultCache:
         if entry is None:
             return None
         self._uses = uses = self._uses + 1
-        entry.place = (self._age + entry.worth, uses)  # the queue is put right when it comes to its end
+        entry.place = (self._age + entry.worth, uses, key)  # the queue is put right when it comes to its end
         self.hits += 1
         return Result(entry.outputs, entry.ui)
 
@@ -94,11 +94,11 @@ class ResultCache:
             self._drop(key)
             worth = seconds / size
             self._uses = uses = self._uses + 1
-            place = (self._age + worth, uses)
+            place = (self._age + worth, uses, key)
             self._entries[key] = _Entry(result, size, worth, place)
             self.bytes += size
             self.stores += 1
-            heapq.heappush(self._queue, (place, key))
+            heapq.heappush(self._queue, place)
             if self.bytes > self.budget_bytes:
                 self._evict()
 
@@ -119,15 +119,15 @@ class ResultCache:
     def _evict(self) -> None:
         queue = self._queue
         while self.bytes > self.budget_bytes and queue:
-            place, key = heapq.heappop(queue)
-            entry = self._entries.get(key)
+            place = heapq.heappop(queue)
+            entry = self._entries.get(place[2])
             if entry is None or entry.place < place:
                 continue  # gone, or put again and queued anew
             if entry.place > place:
-                heapq.heappush(queue, (entry.place, key))
+                heapq.heappush(queue, entry.place)
                 continue
             self._age = place[0]
-            self._drop(key)
+            self._drop(place[2])
             self.evictions += 1
 
     def _drop(self, key: bytes) -> None:

@@ -13,9 +13,10 @@ from engine.context import Context, RunContext
 from engine.errors import NodeInputError
 from engine.events import Event
 from engine.expansion import DynamicPrompt, Origins
+from engine.graph import Link
 from engine.hooks import call_hook, hidden_inputs, hidden_placeholders
 from engine.mapping import blocker_in, calls, list_inputs
-from engine.plan import DONE, Plan, Step
+from engine.plan import DONE, Plan, Step, passed
 from engine.types import ExecutionBlocker, NodeSpec
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,8 @@ class Caller:
         spec = step.spec
         if spec.check_lazy is None:
             return []
-        links = {name: source for name, source, _ in step.links}
+        inputs = dict(passed(spec, step.node))
+        links = {name: plan.steps[value.source] for name, value in inputs.items() if type(value) is Link}
         missing = {name for name in spec.lazy_names if name in links and links[name].state != DONE}
         context = self.node_context(step.node_id)
         hidden = hidden_inputs(spec, context, DynamicPrompt(plan.nodes, self.context, self.origins))
@@ -76,7 +78,7 @@ class Caller:
         for arguments in calls(spec, list_inputs(step, plan)):
             names.update(call_hook(spec, "check_lazy", {**arguments, **hidden}, context, *first) or ())
         for name in names:
-            if name not in links and name not in step.constants:
+            if name not in inputs:
                 raise NodeInputError(f"{spec.class_type} asks for input {name!r}, which the graph does not give it.")
         return [links[name] for name in sorted(names & missing)]
 

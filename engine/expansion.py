@@ -84,9 +84,10 @@ def take_in(plan: Plan, origins: Origins, parent: Step, expansion: Expansion, de
     outputs = [node_id for node_id in expansion.graph if plan.is_output(node_id)]
     plan.add([*outputs, *linked])
     detour.answers.append(result)
-    for source in linked:
-        plan.hold(source)
-        detour.sources.append(plan.step(source))
+    for source_id in linked:
+        source = plan.steps[source_id]
+        source.users += 1
+        detour.sources.append(source)
     return outputs
 
 
@@ -97,7 +98,7 @@ def settle(plan: Plan, step: Step, detour: Detour) -> Outputs:
     for answer in detour.answers:
         for index, value in enumerate(answer):
             if type(value) is Link:
-                outputs = plan.step(value.source).outputs or ()
+                outputs = plan.steps[value.source].outputs or ()
                 slots[index].extend(outputs[value.slot] if value.slot < len(outputs) else [None])
             elif is_list_slot(step.spec, index) and type(value) is not ExecutionBlocker:
                 slots[index].extend(as_list(step.spec, index, value))

@@ -12,35 +12,46 @@ from typing import Any
 
 from engine.cache import Outputs
 from engine.errors import BadNodeResult, NodeInputError
-from engine.plan import DONE, Plan, Step
+from engine.graph import Link, unwrap
+from engine.plan import Plan, Step, passed
+from engine.signature import PLAIN
 from engine.types import ExecutionBlocker, Expansion, NodeSpec, Ui
 
 
-def single_inputs(step: Step) -> dict[str, Any] | None:
+def single_inputs(step: Step, plan: Plan) -> dict[str, Any] | None:
     """Give the arguments of the common case: every source has one element and none blocks. None for all other cases."""
-    arguments = step.constants.copy()
-    for name, source, slot in step.links:
-        outputs = source.outputs
-        if outputs is None or not 0 <= slot < len(outputs):
-            return None
-        values = outputs[slot]
-        if len(values) != 1 or type(values[0]) is ExecutionBlocker:
-            return None
-        arguments[name] = values[0]
+    steps = plan.steps
+    arguments: dict[str, Any] = {}
+    for name, value in passed(step.spec, step.node):
+        kind = type(value)
+        if kind is Link:
+            outputs = steps[value[0]].outputs
+            if outputs is None or not 0 <= value[1] < len(outputs):
+                return None
+            elements = outputs[value[1]]
+            if len(elements) != 1 or type(elements[0]) is ExecutionBlocker:
+                return None
+            arguments[name] = elements[0]
+        else:
+            arguments[name] = value if kind in PLAIN else unwrap(value)
     return arguments
 
 
 def list_inputs(step: Step, plan: Plan) -> dict[str, Sequence[Any]]:
     """Give every input's elements; a lazy one not computed, or a slot the source does not have, is one None."""
-    arguments: dict[str, Sequence[Any]] = {name: (value,) for name, value in step.constants.items()}
-    for name, source, slot in step.links:
-        outputs = source.outputs
+    arguments: dict[str, Sequence[Any]] = {}
+    for name, value in passed(step.spec, step.node):
+        if type(value) is not Link:
+            arguments[name] = (unwrap(value),)
+            continue
+        source = plan.steps.get(value.source)
+        outputs = None if source is None else source.outputs
         if name in step.spec.raw_names:
-            arguments[name] = (list(plan.nodes[step.node_id].inputs[name]),)
-        elif outputs is None or source.state != DONE or not 0 <= slot < len(outputs):
+            arguments[name] = (list(value),)
+        elif outputs is None or not 0 <= value.slot < len(outputs):
             arguments[name] = (None,)
         else:
-            arguments[name] = outputs[slot]
+            arguments[name] = outputs[value.slot]
     return arguments
 
 

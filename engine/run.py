@@ -17,9 +17,9 @@ from engine.caller import Caller, Instances, call_async, call_now
 from engine.context import RunContext
 from engine.errors import BadNodeResult, DependencyCycle, Interrupted
 from engine.expansion import Detour, Origins, settle, take_in
-from engine.graph import Graph
+from engine.graph import Graph, Link
 from engine.mapping import merge, merge_ui, single_inputs, values_of
-from engine.plan import DONE, NEW, RUNNING, WAITING, Plan, Step
+from engine.plan import DONE, DROPPED, NEW, RUNNING, WAITING, Plan, Step, passed
 from engine.quiet import collector_paused
 from engine.registry import Registry
 from engine.tasks import Finished, Tasks
@@ -86,15 +86,17 @@ class Run:
         plan, cache = self.plan, self.cache
         with collector_paused():
             plan.add(outputs)
-        volatile = plan.volatile
-        cached = [node_id for node_id, key in plan.keys.items() if key in cache and node_id not in volatile]
+        steps = plan.steps.items()
+        cached = [node_id for node_id, step in steps if step.key in cache and not step.volatile]
         self.tell.emit(events.Cached(self.context.job_id, cached))
         self._demand(outputs)
 
     def _demand(self, node_ids: list[str]) -> None:
         for node_id in reversed(node_ids):
-            step = self.plan.step(node_id)
+            step = self.plan.steps[node_id]
             step.is_root = True
+            if step.state == DROPPED:
+                step.state = NEW
             if step.node_id != node_id:
                 self.tell.aliases.setdefault(step, []).append(node_id)
             self.stack.append(step)
@@ -129,7 +131,6 @@ class Run:
                 if result is not None:
                     self._adopt(step, result)
                     return
-            self.plan.connect(step)
             if step.fault is not None:
                 raise NodeStopped(step, step.fault)
             if self._wait_for(step, self._needed(step)):
@@ -148,12 +149,13 @@ class Run:
 
     def _needed(self, step: Step) -> list[Step]:
         """List the sources that must be there before the node is looked at: lazy ones only if they cost nothing."""
-        lazy, cache = step.spec.lazy_names, self.cache
-        return [
-            source
-            for name, source, _ in step.links
-            if source.state != DONE and (name not in lazy or (not source.volatile and source.key in cache))
-        ]
+        missing = [source for source in step.sources if source.state != DONE]
+        lazy, cache, steps = step.spec.lazy_names, self.cache, self.plan.steps
+        if lazy and missing:
+            inputs = passed(step.spec, step.node)
+            asked_for = {steps[v.source] for name, v in inputs if type(v) is Link and name not in lazy}
+            missing = [s for s in missing if s in asked_for or (not s.volatile and s.key in cache)]
+        return missing
 
     def _wait_for(self, step: Step, sources: list[Step]) -> bool:
         """Put sources on the stack, the first on top, and let the step wait for them. False when there are none."""
@@ -166,14 +168,15 @@ class Run:
                 source.waiters = [step]
             else:
                 source.waiters.append(step)
-            if source.state == NEW:
+            if source.state == NEW or source.state == DROPPED:
+                source.state = NEW
                 self.stack.append(source)
         return True
 
     def _run(self, step: Step) -> None:
         """Call the node's function, or start it if it is async."""
         spec = step.spec
-        arguments = single_inputs(step) if spec.plain_call else None
+        arguments = single_inputs(step, self.plan) if spec.plain_call else None
         if arguments is not None:
             start = perf_counter()
             returned = [spec.call(**arguments)]
@@ -240,7 +243,7 @@ class Run:
                 if not waiter.waiting:
                     self.stack.append(waiter)
             step.waiters = None
-        self.plan.let_go(self.plan.sources[step.node_id])
+        self.plan.let_go(step.sources)
 
     def _expand(self, step: Step, returned: list[Any], ui: dict[str, list[Any]] | None, seconds: float) -> None:
         """Take the expansions' nodes in and wait for the results they promise."""
@@ -264,7 +267,7 @@ class Run:
         except Exception as error:  # what a node promised may be unfit
             raise NodeStopped(step, error) from error
         self._deliver(step, outputs, None, detour.total_seconds())
-        self.plan.let_go([source.node_id for source in detour.sources])
+        self.plan.let_go(detour.sources)
 
     def _drain(self) -> None:
         """After a failure, let async nodes that run already come to their end: their pictures are kept."""
@@ -280,7 +283,7 @@ def find_cycle(step: Step) -> list[Step]:
     path: dict[Step, None] = {}
     while step not in path:
         path[step] = None
-        waits_for = [source for _, source, _ in step.links] + (step.detour.sources if step.detour else [])
+        waits_for = step.sources + (step.detour.sources if step.detour else [])
         step = next(source for source in waits_for if source.state != DONE)
     steps = list(path)
     return steps[steps.index(step) :]

@@ -73,9 +73,8 @@ class _Validator:
         self.constants = ConstantChecker()
         self.faults: dict[str, list[Fault]] = {}
         self.changed: dict[str, GraphNode] = {}
-        self.opened: set[str] = set()
-        self.closed: dict[str, None] = {}
-        self.parent: dict[str, str] = {}
+        self.closed: dict[str, bool] = {}
+        self.pending: list[str] = []
 
     def check(self, targets: Iterable[str] | None) -> Validation:
         specs, nodes = self.specs, self.nodes
@@ -106,27 +105,26 @@ class _Validator:
     def _walk(self, roots: list[str]) -> None:
         """Check every node reachable over declared links, sources before users, without recursion.
 
-        A node that is opened but not closed when met again feeds itself.
+        A node in `closed` is open (False) until all behind it are checked; an open one that is met again feeds itself.
         """
-        opened, closed, parent = self.opened, self.closed, self.parent
-        pending = roots[::-1]
+        closed = self.closed
+        pending = self.pending = roots[::-1]
         while pending:
             node_id = pending[-1]
-            if node_id in opened:
-                closed[pending.pop()] = None
+            if node_id in closed:
+                closed[pending.pop()] = True
                 continue
-            opened.add(node_id)
+            closed[node_id] = False
             try:
                 sources = self._check_node(node_id)
             except Exception as error:  # noqa: BLE001 (choices and checks of a class are code of its own)
                 self._add_raised(node_id, str(error), type(error).__name__)
                 continue
             for source in sources:
-                if source not in opened:
+                if source not in closed:
                     pending.append(source)
-                    parent[source] = node_id  # the last one to push it is the one it is opened from
-                elif source not in closed:
-                    self._add(node_id, faults.cycle(self._circle(node_id, source)))
+                elif not closed[source]:
+                    self._add(node_id, faults.cycle(self._path(source)))
 
     def _check_node(self, node_id: str) -> list[str]:
         """Check one node's inputs. Gives the nodes it is validly linked to."""
@@ -221,28 +219,30 @@ class _Validator:
         self.faults.setdefault(node_id, []).append(problem)
 
     def _add_raised(self, node_id: str, details: str, exception_type: str) -> None:
-        user = self.parent.get(node_id)
-        if user is None or self.specs[self.nodes[node_id].class_type].output_node:
+        path = self._path(self.pending[0])
+        if len(path) < 2 or self.specs[self.nodes[node_id].class_type].output_node:
             self._add(node_id, faults.raised(details, exception_type, None, None))
             return
-        node = self.nodes[user]
+        node = self.nodes[path[1]]
         name, link = next((name, link) for name, link in node.links() if link.source == node_id)
         consumer = self.specs[node.class_type].input(name)
         self._add(node_id, faults.raised(details, exception_type, consumer, list(link)))
 
-    def _circle(self, node_id: str, source: str) -> list[str]:
-        """Name the nodes from `source` down to `node_id`, in the direction of the data."""
-        path = [node_id]
-        while path[-1] != source and len(path) < SHOWN_CYCLE:
-            path.append(self.parent[path[-1]])
-        return path
+    def _path(self, source: str) -> list[str]:
+        """Name the open nodes from the one being checked up to `source`, in the direction of the data."""
+        above = dict.fromkeys(i for i in reversed(self.pending) if not self.closed.get(i, True))
+        path = list(above)
+        return path[: path.index(source) + 1][:SHOWN_CYCLE] if source in above else path[:SHOWN_CYCLE]
 
     def _invalid(self) -> set[str]:
         """Collect the nodes with faults, and those that have an invalid source."""
-        invalid = set(self.faults)
-        if invalid:
-            invalid.update(i for i in self.closed if i in invalid or not invalid.isdisjoint(self._sources(i)))
-        return invalid
+        if not self.faults:
+            return set()
+        users: dict[str, list[str]] = {}
+        for node_id in self.closed:
+            for source in self._sources(node_id):
+                users.setdefault(source, []).append(node_id)
+        return reachable(self.faults, lambda node_id: users.get(node_id, ()))
 
     def _sources(self, node_id: str) -> list[str]:
         """List the nodes that were checked because this one is linked to them."""

@@ -36,7 +36,7 @@ def keys(graph: Json, known: Registry | None = None) -> dict[str, bytes]:
         Graph.from_json(graph).nodes, known or registry(), lambda node_id, spec, inputs: spec.fingerprint(**inputs)
     )
     plan.add(graph)
-    return plan.keys
+    return {node_id: step.key for node_id, step in plan.steps.items()}
 
 
 scalars = st.one_of(
