@@ -75,6 +75,7 @@ class Library:
             loras=self.folders.list("loras"),
             vaes=self.folders.list("vae"),
             embeddings=self.folders.list("embeddings"),
+            upscale_models=self.folders.list("upscale_models"),
             data_dir=self._settings.data,
             default_preset=self._settings.preset,
             hash_of=self.hash_of,
