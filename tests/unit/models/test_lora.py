@@ -239,3 +239,20 @@ def test_other_kinds_are_refused_by_name(tmp_path: Path, name: str, word: str) -
     save_file({name: torch.zeros(2, 2)}, tmp_path / "l.safetensors")
     with pytest.raises(BadModelFile, match=word):
         load_lora(tmp_path / "l.safetensors")
+
+
+def test_file_read_in_inference_mode_is_merged_outside_of_it_and_inside(
+    loaded: tuple[Model, Clip], tmp_path: Path
+) -> None:
+    save_file(flat_lora("lora_unet_input_blocks_4_1_proj_in"), tmp_path / "l.safetensors")
+    up, down = factors()
+    with torch.inference_mode():
+        model, _, _ = add_lora(*loaded, load_lora(tmp_path / "l.safetensors"), 1.0, 1.0)
+        with model.use() as unet:
+            inside = unet.get_parameter("input_blocks.4.1.proj_in.weight").clone()
+    with loaded[0].use() as unet:
+        base = unet.get_parameter("input_blocks.4.1.proj_in.weight").clone()
+    with model.use() as unet:
+        outside = unet.get_parameter("input_blocks.4.1.proj_in.weight").clone()
+    assert torch.equal(inside, outside)
+    torch.testing.assert_close(outside - base, up @ down, rtol=0, atol=1e-5)
