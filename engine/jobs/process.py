@@ -4,18 +4,15 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-import engine
 from engine.errors import FocalError
 from engine.events import Event
 from engine.jobs.errors import CallFailed, WorkerDied
@@ -38,23 +35,13 @@ from engine.jobs.messages import (
     decode_from_worker,
     frame,
 )
+from engine.jobs.seal import sealed
 from engine.jobs.worker_log import WorkerLog
 
 log = logging.getLogger(__name__)
 
-PACKAGE_ROOT = Path(engine.__file__ or "").parents[1]
 READ_BUFFER_BYTES = 1 << 20
 DYING_S = 0.5
-
-SEALED = {
-    # Nothing at run time fetches or executes what the operator did not put there.
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "DIFFUSERS_DISABLE_CUSTOM_CODE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "PYTHONFAULTHANDLER": "1",  # a segmentation fault leaves the Python stack in the log
-}
 
 
 class WorkerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +92,7 @@ class WorkerProcess:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(theirs.fileno(),),
-                env=_environment(environment),
+                env=sealed(environment),
                 start_new_session=True,  # Ctrl-C in the terminal is for the server; it stops the worker itself
             )
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=READ_BUFFER_BYTES)
@@ -275,10 +262,3 @@ class WorkerProcess:
         assert child.stderr is not None
         while data := await child.stderr.read(8192):
             self._log.feed(data)
-
-
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Ours, with the seals, and with this very package found first."""
-    inherited = {**os.environ, **extra}
-    paths = [str(PACKAGE_ROOT), *filter(None, [inherited.get("PYTHONPATH")])]
-    return {**inherited, **SEALED, "PYTHONPATH": os.pathsep.join(paths)}
