@@ -16,6 +16,7 @@ import pytest
 from api.demo import free_port
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 150.0  # a busy machine is slow, not wrong
 TEXT_TO_IMAGE = "/v1/generation/text-to-image"
 
 
@@ -25,14 +26,14 @@ class Server:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.port = free_port()
-        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
+        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_S)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-m", "api.cli", "serve", "--data", str(self.data), "--port", str(self.port)]
         with (self.data / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-        self.until(self._answers, 30, "answer /ping")
+        self.until(self._answers, PATIENCE_S, "answer /ping")
 
     def kill(self) -> None:
         """As the system does it: without any warning."""
@@ -43,7 +44,7 @@ class Server:
     def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
     def worker_pid(self) -> int | None:
         """The server's only child."""
@@ -65,10 +66,10 @@ class Server:
         return self.client.get("/v1/generation/query-job", params={"job_id": job_id}).json()
 
     def until_sampling(self, job_id: str) -> None:
-        self.until(lambda: "Step" in (self.query(job_id)["job_status"] or ""), 60, "sample")
+        self.until(lambda: "Step" in (self.query(job_id)["job_status"] or ""), PATIENCE_S, "sample")
 
     def until_ended(self, job_id: str) -> dict[str, Any]:
-        self.until(lambda: self.query(job_id)["job_stage"] in ("SUCCESS", "ERROR"), 60, "end")
+        self.until(lambda: self.query(job_id)["job_stage"] in ("SUCCESS", "ERROR"), PATIENCE_S, "end")
         return self.query(job_id)
 
     def picture(self, url: str) -> bytes:
@@ -77,9 +78,13 @@ class Server:
     def until(self, condition: Callable[[], bool], limit_s: float, what: str) -> None:
         deadline = time.monotonic() + limit_s
         while not condition():
-            log = (self.data / "server.log").read_text(errors="replace")[-3000:]
-            assert time.monotonic() < deadline, f"did not {what} within {limit_s} s:\n{log}"
+            assert time.monotonic() < deadline, f"did not {what} within {limit_s} s:\n{self.log()}"
+            assert self.process is None or self.process.poll() is None, f"the server died:\n{self.log()}"
             time.sleep(0.02)
+
+    def log(self) -> str:
+        """The end of what the server wrote."""
+        return (self.data / "server.log").read_text(errors="replace")[-3000:]
 
     def _answers(self) -> bool:
         with contextlib.suppress(httpx2.TransportError):
@@ -87,8 +92,15 @@ class Server:
         return False
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+def ends_within(pid: int, limit_s: float) -> bool:
+    """Wait for a process that is not our child to end."""
+    deadline = time.monotonic() + limit_s
+    while _is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not _is_alive(pid)
+
+
+def _is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.e2e.conftest import ROOT, TEXT_TO_IMAGE
+from tests.e2e.conftest import PATIENCE_S, ROOT, TEXT_TO_IMAGE
 
 PROMPT = "a red circle on a blue background"
 
 
 def focal(*words: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "api.cli", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def test_generate_makes_the_very_bytes_that_the_server_makes(server, tmp_path):
@@ -47,7 +47,7 @@ def test_a_graph_is_validated_and_run_and_a_broken_one_is_refused(tmp_path):
 
 def test_the_demo_saves_a_picture_and_says_how_to_do_it_by_hand(tmp_path):
     command = [sys.executable, "-m", "api.demo", "--data", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     picture = (tmp_path / "demo.png").read_bytes()
     assert Image.open(BytesIO(picture)).size == (128, 128)
