@@ -31,7 +31,8 @@ def upscale(request: GenerationRequest, catalog: Catalog, method: Upscale) -> Co
     if method.fast or goes_direct(picture.height, picture.width, method.factor, native_px(generation.checkpoint)):
         if not method.fast:
             warnings.append("The result is so large that it is returned as the upscaler made it, as one image.")
-        return Compiled(g.build(), [_save_plain(g, enlarged, generation)], warnings, False, generation)
+        saved = _save_plain(g, enlarged, generation)
+        return Compiled(g.build(), [saved], warnings, False, generation)
     return _diffused(g, enlarged, picture, generation, catalog, method, warnings)
 
 

@@ -95,3 +95,5 @@ def test_every_request_within_its_limits_compiles_to_a_valid_graph(registry, ask
         if fault.get("extra_info", {}).get("input_name") not in FILE_INPUTS
     ]
     assert faults == []
+    assert compiled.outputs
+    assert all(compiled.graph.nodes[output].class_type == "SaveGeneration" for output in compiled.outputs)
