@@ -18,11 +18,12 @@ from PIL import Image
 
 from models.tiny import WORK
 from models.tiny.architecture import VAE_SCALING
-from models.tiny.scenes import Scene, draw, random_scene
+from models.tiny.scenes import SHAPES, Scene, draw, random_scene
 
 log = logging.getLogger("tiny.pool")
 SHARD = 256
 Size = tuple[int, int]
+BLUNT = {"circle", "square"}  # the two shapes that are hardest to tell apart
 SIZE_SHARES: dict[Size, float] = {  # width, height in pixels: share of the batches
     (128, 128): 0.70,
     (160, 96): 0.045,
@@ -82,6 +83,10 @@ def write_shard(vae: Any, size: Size, path: Path, rng: random.Random) -> None:
     part.rename(path)
 
 
+def _shapes(scene: Scene) -> set[str]:
+    return {thing.shape for thing in scene.things}
+
+
 @dataclass
 class Pool:
     """All shards of a folder in memory, by picture size."""
@@ -115,10 +120,18 @@ class Pool:
         return rng.choices(sizes, [SIZE_SHARES[size] for size in sizes])[0]
 
     def batch(
-        self, size: Size, count: int, two: float, rng: random.Random
+        self, size: Size, count: int, two: float, blunt: float, rng: random.Random
     ) -> tuple[torch.Tensor, torch.Tensor, list[Scene]]:
-        """Draw latents (B, 4, H/8, W/8), time ids (B, 6) and scenes of one size, a share `two` with two objects."""
-        index = [rng.choice(self.places[size, rng.random() < two]) for _ in range(count)]
+        """Draw latents (B, 4, H/8, W/8), time ids (B, 6) and scenes of one size.
+
+        two: share of scenes with two objects. blunt: share that must show one of `BLUNT`, besides those that happen to.
+        """
+        index = []
+        for _ in range(count):
+            places = self.places[size, rng.random() < two]
+            wanted = BLUNT if rng.random() < blunt else set(SHAPES)
+            draws = (rng.choice(places) for _ in range(20))  # one scene in three or more is blunt
+            index.append(next((i for i in draws if _shapes(self.scenes[size][i]) & wanted), places[0]))
         chosen = torch.tensor(index)
         return (
             self.latents[size][chosen].float(),

@@ -40,6 +40,7 @@ class Mix:
 
     default_size: float  # of the batches are 128 x 128, before the others are shared out by `pool.SIZE_SHARES`
     two: float  # of the pictures have two objects
+    blunt: float  # of the pictures are chosen for a circle or a square
     plain: float  # the one plain wording
     styled: float  # style words around the caption
     style_only: float
@@ -51,8 +52,21 @@ class Mix:
 
 # Words matter most where the picture is nearly all noise. The first stage is about words alone, so it stays there.
 STAGES = {
-    "words": Mix(0.7, two=0.15, plain=0.6, styled=0.03, style_only=0.0, noise=0.0, long=0.0, weight_cap=30, lean=0.65),
-    "all": Mix(0.0, two=0.3, plain=0.15, styled=0.17, style_only=0.03, noise=0.06, long=0.08, weight_cap=30, lean=0.7),
+    "words": Mix(
+        0.7, two=0.15, blunt=0.0, plain=0.6, styled=0.03, style_only=0.0, noise=0.0, long=0.0, weight_cap=30, lean=0.65
+    ),
+    "all": Mix(
+        0.0,
+        two=0.3,
+        blunt=0.3,
+        plain=0.15,
+        styled=0.17,
+        style_only=0.03,
+        noise=0.06,
+        long=0.08,
+        weight_cap=30,
+        lean=0.7,
+    ),
 }
 
 
@@ -144,7 +158,7 @@ def loss_of_batch(
     modules: Modules, pool: Pool, size: Size, count: int, mix: Mix, alphas: torch.Tensor, rng: random.Random
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (weighted loss, plain eps error) of one random batch of one picture size."""
-    latents, time_ids, scenes = pool.batch(size, count, mix.two, rng)
+    latents, time_ids, scenes = pool.batch(size, count, mix.two, mix.blunt, rng)
     chunks = 1 if rng.random() >= mix.long else rng.choice((2, 2, 3, 4))
     texts = (
         [prompt(s, mix, rng) for s in scenes]
