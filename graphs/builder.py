@@ -19,6 +19,8 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "CheckpointLoaderSimple": ("MODEL", "CLIP", "VAE"),
     "LoraLoader": ("MODEL", "CLIP"),
     "LoadImage": ("IMAGE", "MASK"),
+    "PadForOutpaint": ("IMAGE", "MASK"),
+    "CropForInpaint": ("IMAGE", "MASK", "INPAINT_AREA"),
 }
 
 

@@ -42,6 +42,7 @@ class Catalog:
     vaes: Sequence[str] = ()
     embeddings: Sequence[str] = ()
     upscale_models: Sequence[str] = ()
+    inpaint_models: Sequence[str] = ()
     styles: StyleBook = field(default_factory=StyleBook.load)
     wildcards: Wildcards = field(default_factory=Wildcards)
     presets: Mapping[str, Preset] = field(default_factory=load_presets)
@@ -58,6 +59,7 @@ class Catalog:
         vaes: Sequence[str] = (),
         embeddings: Sequence[str] = (),
         upscale_models: Sequence[str] = (),
+        inpaint_models: Sequence[str] = (),
         data_dir: Path | None = None,
         default_preset: str = "",
         hash_of: Callable[[str, str], str] = _unknown_hash,
@@ -72,6 +74,7 @@ class Catalog:
             vaes=tuple(vaes),
             embeddings=tuple(embeddings),
             upscale_models=tuple(upscale_models),
+            inpaint_models=tuple(inpaint_models),
             styles=StyleBook.load(mine.get("styles")),
             wildcards=Wildcards(wildcard_roots),
             presets=load_presets(mine.get("presets")),

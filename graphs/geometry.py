@@ -35,6 +35,13 @@ def diffused_size(height: int, width: int, factor: float, base: int) -> tuple[in
     return _whole_cells(*upscaled_size(height, width, factor, base))
 
 
+def inpainted_size(height: int, width: int, base: int, upscaled: bool) -> tuple[int, int]:
+    """The size at which an area is repainted, whole latent cells. upscaled: small ones go through an upscaler first."""
+    if upscaled and class_of(height, width, base) < base:
+        height, width = height * UPSCALER_FACTOR, width * UPSCALER_FACTOR
+    return _whole_cells(*_of_class(height, width, base, base))
+
+
 def goes_direct(height: int, width: int, factor: float, base: int) -> bool:
     """Whether an upscaled picture is returned without a diffusion pass, because it is large enough."""
     return class_of(height * factor, width * factor, base) * 1024 > DIRECT_OVER_PX * base

@@ -21,7 +21,7 @@ LAST_STEP_PERCENT = 99
 # Node classes by the phase they belong to; sampling nodes are those with a `steps` input.
 LOADING = {"CheckpointLoaderSimple", "VAELoader", "LoraLoader", "LoraLoaderModelOnly", "UpscaleModelLoader"}
 ENLARGING = {"ImageUpscaleWithModel"}
-TO_LATENT = {"VAEEncode", "VAEEncodeTiled"}
+TO_LATENT = {"VAEEncode", "VAEEncodeTiled", "EncodeInpaint"}
 ENCODING = {"EncodePrompts", "CLIPTextEncode", "CLIPTextEncodeSDXL"}
 SAVING = {"SaveGeneration", "SaveImage", "PreviewImage"}
 

@@ -105,6 +105,30 @@ class InputImage(Struct, frozen=True):
     height: int
 
 
+class Inpaint(Struct, frozen=True, omit_defaults=True):
+    """What to repaint of the input image, and how. `graphs.inpaint_choice` reads it.
+
+    mask: the name of a picture in the input folder, white where to repaint. outpaint: sides to extend the picture by,
+    of left, top, right, bottom. distances: pixels for left, top, right, bottom; what is not above 0 becomes 30 % of the
+    picture. additional_prompt: put in front of the prompt. strength: share of the noise, 0..1. respective_field: 0
+    shows the model only the surroundings of the mask, 1 the whole picture. erode_or_dilate: pixels to grow the mask by,
+    negative to shrink. invert_mask: repaint the rest, after that. engine: None, v1, v2.5, v2.6; not given, the
+    preset's. disable_initial_latent: start from nothing inside the mask. debug: only show fill, mask and area.
+    """
+
+    mask: str | None = None
+    outpaint: Sequence[str] = ()
+    distances: tuple[int, int, int, int] = (0, 0, 0, 0)
+    additional_prompt: str = ""
+    strength: float = 1.0
+    respective_field: float = 1.0
+    erode_or_dilate: int = 0
+    invert_mask: bool = False
+    engine: str | None = None
+    disable_initial_latent: bool = False
+    debug: bool = False
+
+
 class FreeU(Struct, frozen=True):
     """FreeU V2 factors: b1, b2 scale the backbone, s1, s2 the skip connections."""
 
@@ -121,6 +145,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     width, height: pixels, brought down to multiples of 8. Not used where an input image gives the size.
     overwrite_*: values above 0 replace what performance mode, size and method say.
     uov_method: what to do with input_image, one of `graphs.uov.METHODS`. upscale_value: the factor of Upscale (Custom).
+    inpaint: what to repaint of input_image, where uov_method is Disabled.
     """
 
     prompt: str | None = None
@@ -164,6 +189,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     upscale_value: float | None = None
     overwrite_vary_strength: float = -1
     overwrite_upscale_strength: float = -1
+    inpaint: Inpaint | None = None
 
     save_extension: Literal["png", "jpg", "jpeg", "webp"] = "png"
     save_name: str = ""

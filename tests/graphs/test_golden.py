@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from graphs.catalog import Catalog
 from graphs.flows import compile_request
-from graphs.request import FreeU, GenerationRequest, InputImage, Lora
+from graphs.request import FreeU, GenerationRequest, Inpaint, InputImage, Lora
 from graphs.styles import Style, StyleBook
 from graphs.text_to_image import text_to_image
 from graphs.wildcards import Wildcards
@@ -117,6 +117,51 @@ CASES = {
             seed=7, input_image=InputImage("big.jpg", 1400, 1400), uov_method="upscale (2x)", image_number=4
         ),
         CATALOG,
+    ),
+    "inpaint-tiny": (
+        GenerationRequest(
+            prompt="a garden",
+            seed=7,
+            image_number=2,
+            input_image=InputImage("scenes/a.png", 128, 96),
+            inpaint=Inpaint(
+                mask="scenes/mask.png", additional_prompt="a red ball", respective_field=0.618, erode_or_dilate=4
+            ),
+        ),
+        TINY,
+    ),
+    "inpaint-modify": (
+        GenerationRequest(
+            prompt="a hat",
+            seed=7,
+            input_image=PHOTO,
+            inpaint=Inpaint(mask="m.png", invert_mask=True, engine="none", disable_initial_latent=True),
+        ),
+        CATALOG,
+    ),
+    "inpaint-detail": (
+        GenerationRequest(
+            prompt="a face",
+            seed=7,
+            input_image=PHOTO,
+            inpaint=Inpaint(mask="m.png", engine="None", strength=0.5, respective_field=0.0),
+        ),
+        CATALOG,
+    ),
+    "inpaint-debug": (
+        GenerationRequest(
+            prompt="a hat", seed=7, input_image=PHOTO, inpaint=Inpaint(mask="m.png", engine="None", debug=True)
+        ),
+        CATALOG,
+    ),
+    "outpaint-tiny": (
+        GenerationRequest(
+            prompt="a garden",
+            seed=7,
+            input_image=InputImage("a.png", 128, 96),
+            inpaint=Inpaint(outpaint=["Left", "bottom"], distances=(0, 5, 9, 40)),
+        ),
+        TINY,
     ),
     "styles-off": (GenerationRequest(prompt="a cat", seed=7, styles=[], guidance_scale=1.0), CATALOG),
 }

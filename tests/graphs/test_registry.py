@@ -12,7 +12,8 @@ from engine.validate import validate
 from graphs.builder import OUTPUTS
 from graphs.catalog import Catalog
 from graphs.flows import compile_request
-from graphs.request import LIMITS, SAMPLERS, SCHEDULERS, FreeU, GenerationRequest, InputImage, Lora
+from graphs.inpaint_choice import SIDES
+from graphs.request import LIMITS, SAMPLERS, SCHEDULERS, FreeU, GenerationRequest, Inpaint, InputImage, Lora
 from graphs.uov import METHODS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -50,6 +51,19 @@ def number(name):
     return st.one_of(st.sampled_from([low, high]), st.floats(low, high))
 
 
+INPAINT = st.builds(
+    Inpaint,
+    mask=st.sampled_from([None, "mask.png"]),
+    outpaint=st.lists(st.sampled_from(SIDES), max_size=4),
+    distances=st.tuples(*[st.integers(-1, 64)] * 4),
+    additional_prompt=st.text(max_size=20),
+    strength=st.floats(0, 1),
+    respective_field=st.floats(0, 1),
+    erode_or_dilate=st.integers(-64, 64),
+    invert_mask=st.booleans(),
+    disable_initial_latent=st.booleans(),
+    debug=st.booleans(),
+)
 REQUESTS = st.builds(
     GenerationRequest,
     prompt=st.text(max_size=20) | st.sampled_from(["a\nb", "__animal__, [[a,b]]", "(a:1.2) <lora:hey:0.4>"]),
@@ -76,10 +90,11 @@ REQUESTS = st.builds(
     save_metadata=st.booleans(),
     metadata_scheme=st.sampled_from(["fooocus", "a1111"]),
     uov_method=st.sampled_from(METHODS),
-    input_image=st.builds(InputImage, st.just("a.png"), st.integers(1, 4096), st.integers(1, 4096)),
+    input_image=st.builds(InputImage, st.just("a.png"), st.integers(1, 2400), st.integers(1, 2400)),
     upscale_value=st.none() | number("upscale_value"),
     overwrite_vary_strength=number("overwrite_vary_strength"),
     overwrite_upscale_strength=number("overwrite_upscale_strength"),
+    inpaint=st.none() | INPAINT,
 )
 
 

@@ -1,0 +1,51 @@
+"""The inpaint engine of a request: files that turn a checkpoint into an inpainting model (Fooocus behaviour §5.4.6)."""
+
+from msgspec import Struct
+
+from graphs.catalog import Catalog, is_tiny
+from graphs.inpaint_choice import ENGINES
+from graphs.names import find_file, find_folded
+from graphs.request import Refused
+
+HEAD = "fooocus_inpaint_head.pth"
+PATCHES = {
+    "v1": "inpaint.fooocus.patch",
+    "v2.5": "inpaint_v25.fooocus.patch",
+    "v2.6": "inpaint_v26.fooocus.patch",
+}
+
+
+class Engine(Struct, frozen=True):
+    """Names of the files, as the catalog lists them."""
+
+    head: str
+    patch: str
+
+
+def installed_engine(
+    asked: str | None, default: str, checkpoint: str, catalog: Catalog, warnings: list[str]
+) -> Engine | None:
+    """The engine that was asked for, else the preset's; None for none. The tiny checkpoint works without.
+
+    Raises Refused where its files are missing.
+    """
+    name = find_folded(asked if asked is not None else default, ENGINES) or "None"
+    if name == "None":
+        return None
+    if is_tiny(checkpoint):
+        if asked is not None:
+            warnings.append(f"The tiny model inpaints without the engine {name}, which is made for full-size models.")
+        return None
+    head, patch = (find_file(file, catalog.inpaint_models) for file in (HEAD, PATCHES[name]))
+    missing = [file for file, found in ((HEAD, head), (PATCHES[name], patch)) if found is None]
+    if head is None or patch is None:
+        raise Refused(
+            "inpaint.engine",
+            f"The inpaint engine {name} needs {' and '.join(missing)}, which {_are(missing)} not there.",
+            'Put them into models/inpaint, or send inpaint_engine as "None".',
+        )
+    return Engine(head, patch)
+
+
+def _are(names: list[str]) -> str:
+    return "are" if len(names) > 1 else "is"
