@@ -82,7 +82,7 @@ def generate(base_url: str, prompt: str) -> bytes:
         image = job["job_result"][0]
         picture = client.get(urlsplit(image["url"]).path)
         picture.raise_for_status()
-    print(f"Finished: {image['url']} (seed {image['seed']})")
+    print(f"Finished with seed {image['seed']}.")
     return picture.content
 
 
