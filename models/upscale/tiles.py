@@ -38,10 +38,10 @@ def upscale_tiled(
 ) -> Tensor:
     """Upscale (B, 3, H, W) with a function of a tile (1, 3, h, w) → (1, 3, h · scale, w · scale).
 
-    Returns float32 (B, 3, H · scale, W · scale) in main memory.
+    Returns float32 (B, 3, H · scale, W · scale) in main memory, channels last.
     """
     batch, channels, height, width = pixels.shape
-    out = torch.zeros(batch, channels, height * scale, width * scale)
+    out = torch.zeros(batch, height * scale, width * scale, channels).permute(0, 3, 1, 2)
     rows, columns = spans(height, tile, overlap, scale), spans(width, tile, overlap, scale)
     done, total = 0, batch * len(rows) * len(columns)
     for picture, target in zip(pixels.split(1), out.split(1), strict=True):

@@ -40,10 +40,10 @@ class Upscaler:
         """
         pixels = image[..., :3].permute(0, 3, 1, 2)
         for resident in dict.fromkeys((self.module, self.full)):
-            out = self._enlarge(resident, pixels, report)
-            if torch.isfinite(out).all():
-                return out.clamp_(0, 1).permute(0, 2, 3, 1).contiguous()
-            logger.warning("upscaling gave NaN or infinity in %s", resident.dtype)
+            try:
+                return self._enlarge(resident, pixels, report).clamp_(0, 1).permute(0, 2, 3, 1)
+            except Overflow:
+                logger.warning("upscaling gave NaN or infinity in %s", resident.dtype)
         raise NonFiniteOutput(
             "Upscaling gave NaN or infinity, in float32 too.", "The file is broken; try another upscaler."
         )
@@ -63,6 +63,10 @@ class Upscaler:
             f"Upscaling does not fit into memory, not even in tiles of {SMALLEST_TILE_PX} pixels.",
             "Free memory on the device, or choose a smaller upscaler.",
         )
+
+
+class Overflow(ArithmeticError):
+    """NaN or infinity in a tile."""
 
 
 def load_upscaler(path: str | Path, residency: Residency) -> Upscaler:
@@ -95,7 +99,10 @@ def _on_device(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
     def run(tile: Tensor) -> Tensor:
         with torch.inference_mode():
-            return network(tile.to(like.device, like.dtype))
+            larger = network(tile.to(like.device, like.dtype))
+        if not torch.isfinite(larger).all():
+            raise Overflow
+        return larger
 
     return run
 

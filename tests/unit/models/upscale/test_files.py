@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.errors import BadModelFile
+from models.errors import BadModelFile, NonFiniteOutput
 from models.memory import Residency
 from models.upscale.upscaler import load_upscaler
 from tests.parity.rrdb_reference import named, random_weights
@@ -50,3 +50,10 @@ def test_half_precision_files_are_used(tmp_path):
     save_file({name: tensor.half() for name, tensor in TENSORS.items()}, tmp_path / "half.safetensors")
     image = torch.rand(1, 8, 8, 3, generator=torch.Generator().manual_seed(1))
     assert load_upscaler(tmp_path / "half.safetensors", Residency("cpu")).upscale(image).shape == (1, 32, 32, 3)
+
+
+def test_weights_that_give_nan_are_an_error_that_says_what_to_do(tmp_path):
+    save_file({**TENSORS, "model.10.bias": torch.full((3,), torch.nan)}, tmp_path / "nan.safetensors")
+    upscaler = load_upscaler(tmp_path / "nan.safetensors", Residency("cpu"))
+    with pytest.raises(NonFiniteOutput, match="another upscaler"):
+        upscaler.upscale(torch.zeros(1, 8, 8, 3))
