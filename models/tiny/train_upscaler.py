@@ -34,8 +34,8 @@ SCENES_KEPT = 400  # drawing is slow beside training; patches are cut from a cha
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=420)
-    parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--batch", type=int, default=6)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="go on from the weights that are there")
