@@ -6,8 +6,9 @@ from urllib.parse import quote
 from anyio import to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute
+from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import NotFound
 from api.images import MEDIA_TYPES, accepted_type, convert
@@ -34,11 +35,36 @@ def stored(root: Path, *parts: str) -> Path:
     return path
 
 
+class StoredPicture(FileResponse):
+    """A file that may be deleted while it is asked for: the head is held back until the file is open."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head: Message | None = None
+
+        async def send_late(message: Message) -> None:
+            nonlocal head
+            if message["type"] == "http.response.start":
+                head = message
+                return
+            if head is not None:
+                await send(head)
+                head = None
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, send_late)
+        except FileNotFoundError:
+            await JSONResponse({"detail": "Not Found"}, 404)(scope, receive, send)
+
+
 def picture(path: Path) -> Response:
-    """The stored bytes with ETag, Last-Modified, HEAD and Range."""
+    """The stored bytes with ETag, Last-Modified, HEAD and Range. Raises NotFound."""
     media_type = MEDIA_TYPES[path.suffix.lower().lstrip(".")]
-    disposition = {"Content-Disposition": f"inline; filename*=UTF-8''{quote(path.name)}"}
-    return FileResponse(path, media_type=media_type, headers={**SAFE_HEADERS, **disposition})
+    headers = {**SAFE_HEADERS, "Content-Disposition": f"inline; filename*=UTF-8''{quote(path.name)}"}
+    try:
+        return StoredPicture(path, media_type=media_type, headers=headers, stat_result=path.stat())
+    except FileNotFoundError as error:
+        raise NotFound from error
 
 
 async def picture_as(path: Path, accept: str) -> Response:
@@ -46,7 +72,10 @@ async def picture_as(path: Path, accept: str) -> Response:
     wanted = accepted_type(accept)
     if wanted is None or wanted == MEDIA_TYPES[path.suffix.lower().lstrip(".")]:
         return picture(path)
-    data = await to_thread.run_sync(path.read_bytes)
+    try:
+        data = await to_thread.run_sync(path.read_bytes)
+    except FileNotFoundError as error:
+        raise NotFound from error
     return Response(await run_in_threadpool(convert, data, wanted), media_type=wanted, headers=SAFE_HEADERS)
 
 

@@ -5,8 +5,12 @@ from io import BytesIO
 
 import pytest
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from api.contracts.comfy.routes import TABLE
+from api.files import picture
 from tests.api.conftest import fake_settings, open_client
 from tests.api.test_text_to_image import URL, poll
 
@@ -335,6 +339,17 @@ class TestFiles:
             reply = client.get(prefix + path, follow_redirects=False)
             assert reply.status_code == 404, path
             assert b"canary" not in reply.content
+
+    def test_a_file_that_goes_while_it_is_asked_for_is_404(self, tmp_path):
+        async def asked(request):
+            response = picture(path)
+            path.unlink()
+            return response
+
+        path = tmp_path / "a.png"
+        path.write_bytes(b"x")
+        reply = TestClient(Starlette(routes=[Route("/", asked)])).get("/")
+        assert (reply.status_code, reply.json()) == (404, {"detail": "Not Found"})
 
 
 class TestBodies:

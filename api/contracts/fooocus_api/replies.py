@@ -107,9 +107,10 @@ def images(job: Job, settings: Settings, *, with_base64: bool = True) -> list[Ge
 def base64_text(file: OutputFile, settings: Settings, *, raw: bool) -> str | None:
     """The stored bytes as base64, behind a data: prefix unless raw; None when the file is gone."""
     path = path_of(file, settings)
-    if not path.is_file():
+    try:
+        text = base64.b64encode(path.read_bytes()).decode()
+    except FileNotFoundError:
         return None
-    text = base64.b64encode(path.read_bytes()).decode()
     return text if raw else f"data:image/{path.suffix.lstrip('.')};base64,{text}"
 
 
