@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from transformers import CLIPTokenizer
 
-from benchmarks.sdxl_task import Clock, Task, picture_path, read_task, report
+from benchmarks.sdxl_task import Clock, Row, Spent, Task, picture_path, read_task, report
 from models.memory import Residency
 from models.sdxl import load_checkpoint
 from models.text.tokenizer import MERGES_FILE
@@ -53,10 +53,10 @@ class Bench:
             self.pipeline.unet.compile(mode="max-autotune-no-cudagraphs")
             self.pipeline.vae.decoder.compile(mode="max-autotune-no-cudagraphs")
 
-    def picture(self, number: int) -> dict[str, float]:
-        """Make one picture; return seconds by stage."""
+    def picture(self, number: int) -> Row:
+        """Make one picture; return its time by stage."""
         task, clock = self.task, self.clock
-        clock.seconds = {}
+        clock.stages = {}
         started = clock.now()
         image = self.pipeline(
             task.prompt(number),
@@ -68,9 +68,9 @@ class Bench:
             latents=self._noise(max(number, 0)),
         ).images[0]
         clock.timed("file", image.save)(picture_path(task, "diffusers", number))
-        total = clock.now() - started
-        spent = clock.seconds
-        return spent | {"total": total, "denoise": total - sum(spent.values())}
+        total = clock.now().minus(started)
+        named = Spent(*map(sum, zip(*clock.stages.values(), strict=True)))
+        return clock.stages | {"total": total, "denoise": total.minus(named)}
 
     def _noise(self, seed: int) -> torch.Tensor:
         """Focal's initial noise. The pipeline multiplies by sigma, Focal by sqrt(1 + sigma²)."""

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks.sdxl_task import Clock, Task, picture_path, read_task, report
+from benchmarks.sdxl_task import Clock, Row, Spent, Task, picture_path, read_task, report
 from engine.context import RunContext
 from engine.events import Event, Executing
 from engine.executor import Executor
@@ -12,7 +12,7 @@ from engine.registry import Registry
 from models.sdxl import load_checkpoint
 from nodes.runtime import Runtime, start
 
-STAGE_OF = {"text": ("6", "7"), "denoise": ("3",), "vae": ("8",), "file": ("9",)}
+STAGE_OF = {"6": "text", "7": "text", "3": "denoise", "8": "vae", "9": "file"}
 
 
 def graph(task: Task, number: int) -> dict[str, dict]:
@@ -59,10 +59,10 @@ class Bench:
         if task.compile:
             self._compile(Path(task.checkpoint))
 
-    def picture(self, number: int) -> dict[str, float]:
-        """Make one picture; return seconds by stage."""
+    def picture(self, number: int) -> Row:
+        """Make one picture; return its time by stage."""
         clock = Clock(self.task.device)
-        began: list[tuple[str, float]] = []
+        began: list[tuple[str, Spent]] = []
 
         def listen(event: Event) -> None:
             if isinstance(event, Executing):
@@ -81,12 +81,9 @@ class Bench:
         assert result.status == "succeeded", result.error
         saved = next(iter(Path(self.task.folder).glob(f"focal-{number}_*.png")))
         saved.rename(picture_path(self.task, "focal", number))
-        ends = [time for _, time in began[1:]] + [ended]
-        spent: dict[str, float] = {}
-        for (node, start_time), end_time in zip(began, ends, strict=True):
-            spent[node] = spent.get(node, 0.0) + end_time - start_time
-        stages = {stage: sum(spent.get(node, 0.0) for node in nodes) for stage, nodes in STAGE_OF.items()}
-        return stages | {"total": ended - started}
+        for (node, at), end in zip(began, [*(at for _, at in began[1:]), ended], strict=True):
+            clock.add(STAGE_OF.get(node, "rest"), end.minus(at))
+        return clock.stages | {"total": ended.minus(started)}
 
     def _compile(self, checkpoint: Path) -> None:
         model, _, vae = load_checkpoint(checkpoint, self.runtime.residency)

@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import torch
 
 STAGES = ("text", "denoise", "vae", "file")
-ROWS = (*STAGES, "total", "processor")  # the last: processor time of the whole, which busy neighbours disturb less
+ROWS = (*STAGES, "total")
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -35,18 +35,40 @@ class Task(msgspec.Struct, frozen=True):
     negative = "a green square"
 
 
+class Spent(NamedTuple):
+    """Seconds on the clock on the wall, and of the processor, which busy neighbours disturb less."""
+
+    wall: float = 0.0
+    processor: float = 0.0
+
+    def plus(self, other: Self) -> Self:
+        """Add up."""
+        return type(self)(self.wall + other.wall, self.processor + other.processor)
+
+    def minus(self, other: Self) -> Self:
+        """What lies between two moments."""
+        return type(self)(self.wall - other.wall, self.processor - other.processor)
+
+
+Row = dict[str, Spent]
+
+
 class Clock:
-    """Adds up the seconds of named stages, waiting for the GPU at their ends."""
+    """Adds up the time of named stages, waiting for the GPU at their ends."""
 
     def __init__(self, device: str) -> None:
         self._cuda = device.startswith("cuda")
-        self.seconds: dict[str, float] = {}
+        self.stages: Row = {}
 
-    def now(self) -> float:
-        """The time when everything asked for is done."""
+    def now(self) -> Spent:
+        """The moment when everything asked for is done."""
         if self._cuda:
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return Spent(time.perf_counter(), time.process_time())
+
+    def add(self, stage: str, spent: Spent) -> None:
+        """Count time towards a stage."""
+        self.stages[stage] = self.stages.get(stage, Spent()).plus(spent)
 
     def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a function so that its time is added to a stage."""
@@ -56,7 +78,7 @@ class Clock:
             try:
                 return function(*args, **kwargs)
             finally:
-                self.seconds[stage] = self.seconds.get(stage, 0.0) + self.now() - started
+                self.add(stage, self.now().minus(started))
 
         return call
 
@@ -66,16 +88,12 @@ def read_task() -> Task:
     return msgspec.json.decode(sys.argv[1].encode(), type=Task)
 
 
-def report(task: Task, one_picture: Callable[[int], dict[str, float]]) -> None:
-    """Make the pictures and print the medians of their stages as one line of JSON."""
-    rows = []
-    for number in range(-task.warmups, task.images):
-        worked = time.process_time()
-        row = one_picture(number)
-        rows.append(row | {"processor": time.process_time() - worked})
-    medians = {stage: statistics.median(row[stage] for row in rows[task.warmups :]) for stage in ROWS}
+def report(task: Task, one_picture: Callable[[int], Row]) -> None:
+    """Make the pictures and print the medians of their stages, (wall, processor), as one line of JSON."""
+    rows = [one_picture(number) for number in range(-task.warmups, task.images)][task.warmups :]
+    medians = {stage: [statistics.median(row[stage][kind] for row in rows) for kind in (0, 1)] for stage in ROWS}
     peak = torch.cuda.max_memory_allocated() if task.device.startswith("cuda") else 0
-    print(json.dumps(medians | {"peak_bytes": peak}))
+    print(json.dumps({"stages": medians, "peak_bytes": peak}))
 
 
 def picture_path(task: Task, side: str, number: int) -> Path:
