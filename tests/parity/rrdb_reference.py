@@ -49,8 +49,7 @@ def reference(weights: Weights, x: Tensor, unshuffle: int = 1) -> Tensor:
         x = x.reshape(b, c * unshuffle**2, h // unshuffle, w // unshuffle)
     first = conv("first", x)
     h = first
-    blocks = 1 + max(int(part.split(".")[0]) for part in weights if "." in part)
-    for i in range(blocks):
+    for i in range(block_count(weights)):
         inner = h
         for j in range(3):
             inner = dense(f"{i}.{j}", inner)
@@ -61,7 +60,11 @@ def reference(weights: Weights, x: Tensor, unshuffle: int = 1) -> Tensor:
     return conv("last", act(conv("hr", h)))
 
 
-def real_esrgan(part: str, doublings: int) -> str:
+def block_count(weights: Weights) -> int:
+    return 1 + max(int(part.split(".")[0]) for part in weights if "." in part)
+
+
+def real_esrgan(part: str, doublings: int, blocks: int) -> str:
     """basicsr's RRDBNet, as Real-ESRGAN's files."""
     if "." in part:
         i, j, k = part.split(".")
@@ -71,7 +74,7 @@ def real_esrgan(part: str, doublings: int) -> str:
     return {"first": "conv_first", "trunk": "conv_body", "hr": "conv_hr", "last": "conv_last"}[part]
 
 
-def old_esrgan(part: str, doublings: int, dense: str = "RDB", blocks: int = 2) -> str:
+def old_esrgan(part: str, doublings: int, blocks: int, dense: str = "RDB") -> str:
     """One nn.Sequential: first conv, shortcut around the trunk, then resize-conv-act per doubling, conv, act, conv."""
     if "." in part:
         i, j, k = part.split(".")
@@ -83,11 +86,11 @@ def old_esrgan(part: str, doublings: int, dense: str = "RDB", blocks: int = 2) -
     return f"model.{places[part]}"
 
 
-def fooocus(part: str, doublings: int) -> str:
-    return old_esrgan(part, doublings, dense="residual_block_")
+def fooocus(part: str, doublings: int, blocks: int) -> str:
+    return old_esrgan(part, doublings, blocks, dense="residual_block_")
 
 
-def first_release(part: str, doublings: int) -> str:
+def first_release(part: str, doublings: int, blocks: int) -> str:
     """ESRGAN's own RRDBNet_arch.py, which BSRGAN kept."""
     if "." in part:
         i, j, k = part.split(".")
@@ -103,8 +106,9 @@ LAYOUTS = {"real-esrgan": real_esrgan, "old": old_esrgan, "fooocus": fooocus, "f
 def named(weights: Weights, layout: str) -> dict[str, Tensor]:
     """The tensors under the names of a layout."""
     doublings = sum(part.startswith("up") for part in weights)
+    blocks = block_count(weights)
     tensors = {}
     for part, (weight, bias) in weights.items():
-        name = LAYOUTS[layout](part, doublings)
+        name = LAYOUTS[layout](part, doublings, blocks)
         tensors |= {f"{name}.weight": weight, f"{name}.bias": bias}
     return tensors

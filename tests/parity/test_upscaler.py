@@ -65,3 +65,14 @@ def test_sizes_that_the_unshuffle_does_not_divide_keep_their_proportions(tmp_pat
     upscaler = load_upscaler(tmp_path / "x2.safetensors", Residency("cpu"))
     assert upscaler.upscale(picture(13, 17)).shape == (1, 26, 34, 3)
     assert upscaler.upscale(picture(1, 1)).shape == (1, 2, 2, 3)
+
+
+def test_the_published_size_loads_in_fooocus_s_dialect(tmp_path: Path):
+    weights = random_weights(features=64, growth=32, blocks=23, doublings=2)
+    tensors = named(weights, "fooocus")
+    assert sum(tensor.numel() for tensor in tensors.values()) == 16_697_987  # of every published 4x ESRGAN
+    torch.save({name: tensor.half() for name, tensor in tensors.items()}, tmp_path / "fooocus_upscaler_s409985e5.bin")
+    upscaler = load_upscaler(tmp_path / "fooocus_upscaler_s409985e5.bin", Residency("cpu"))
+    image = picture(12, 16)
+    halved = {part: (weight.half(), bias.half()) for part, (weight, bias) in weights.items()}
+    torch.testing.assert_close(upscaler.upscale(image), expected(halved, image), atol=1e-5, rtol=0)
