@@ -75,4 +75,4 @@ def test_the_published_size_loads_in_fooocus_s_dialect(tmp_path: Path):
     upscaler = load_upscaler(tmp_path / "fooocus_upscaler_s409985e5.bin", Residency("cpu"))
     image = picture(12, 16)
     halved = {part: (weight.half(), bias.half()) for part, (weight, bias) in weights.items()}
-    torch.testing.assert_close(upscaler.upscale(image), expected(halved, image), atol=1e-5, rtol=0)
+    torch.testing.assert_close(upscaler.upscale(image), expected(halved, image), atol=1e-4, rtol=0)
