@@ -17,6 +17,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "erode_or_dilate": (-256, 256),
 }
 PREFIX = "inpaint."
+MAX_SIDE = 16384  # pixels
 
 
 class Padding(Struct, frozen=True):
@@ -93,11 +94,11 @@ def _picture(image: InputImage | None) -> InputImage:
 
 
 def _check_size(field: str, height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
+    if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
         raise Refused(
             field,
             f"The picture would have {width}x{height} pixels.",
-            f"Pictures of up to {MAX_PIXELS} pixels (4096x4096) can be inpainted.",
+            f"Pictures of up to {MAX_PIXELS} pixels (4096x4096), {MAX_SIDE} per side, can be inpainted.",
         )
 
 

@@ -27,8 +27,10 @@ from models.formats.sizes import text_sizes, unet_sizes, vae_sizes
 from models.formats.weights import WeightFile, open_weights
 from models.freeu import FreeU
 from models.images import decode_latent, encode_image
+from models.inpaint.engine import InpaintEngine
 from models.lora import LoraFile, LoraPatch, match_lora
 from models.memory import Loader, Residency, Resident
+from models.merge import Patch
 from models.tiles import Tiling
 from models.unet import UNet
 from models.vae import AutoencoderKL
@@ -63,6 +65,7 @@ class ModelOptions:
     guidance: AdaptiveGuidance | None = None
     schedule: Literal["lcm", "tcd", "edm_playground_v2.5"] | None = None
     freeu: FreeU | None = None
+    inpaint: InpaintEngine | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Model:
 
     unet: Resident
     prediction: Literal["eps", "v"] = "eps"
-    loras: tuple[LoraPatch, ...] = ()
+    loras: tuple[Patch, ...] = ()
     options: ModelOptions = field(default_factory=ModelOptions)
 
     def patched(self, **changes: Any) -> Self:

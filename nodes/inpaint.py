@@ -7,18 +7,21 @@ from msgspec import Meta
 
 from engine.context import Context
 from engine.node import node
-from engine.types import Socket, Widget
+from engine.types import Choices, Socket, Widget
 from models.inpaint import area as areas
 from models.inpaint import masks
+from models.inpaint.engine import UNTIL, apply_engine
 from models.inpaint.fill import filled
 from models.inpaint.paste import pasted
-from models.inpaint.working import fitted, is_small
-from nodes.sockets import Image, Latent, Mask, UpscaleModel, Vae
+from models.inpaint.working import fitted, greyed, is_small
+from nodes.runtime import Runtime, file_identity, model_names
+from nodes.sockets import Image, Latent, Mask, Model, UpscaleModel, Vae
 
 MAX_SIDE = 16384
 MAX_GROWTH_PX = 256
 
 Padding = Annotated[int, Meta(ge=0, le=MAX_SIDE), Widget(default=0, step=8)]
+EngineFile = Annotated[str, Choices(lambda: model_names("inpaint"))]
 Area = Annotated[areas.Area, Socket("INPAINT_AREA")]
 
 
@@ -93,6 +96,34 @@ def encode_for_inpaint(image: Image, mask: Mask, vae: Vae, disable_initial_laten
     cells = masks.latent_mask(mask, *samples.shape[-2:])
     # Outside of the mask every step starts from the picture anyway, so only the inside has to be emptied.
     return {"samples": samples * (1.0 - cells) if disable_initial_latent else samples, "noise_mask": cells}
+
+
+@node(
+    "ApplyInpaintEngine",
+    category="advanced/model",
+    display_name="Apply Inpaint Engine",
+    fingerprint=lambda head, patch, **_: (file_identity("inpaint", head), file_identity("inpaint", patch)),
+)
+def apply_inpaint_engine(
+    model: Model,
+    vae: Vae,
+    image: Image,
+    mask: Mask,
+    head: EngineFile,
+    patch: EngineFile,
+    context: Context,
+    until: Annotated[float, Meta(ge=0.0, le=1.0), Widget(step=0.01)] = UNTIL,
+) -> Model:
+    """Make a model see the mask and what is around it, by Fooocus' inpaint files.
+
+    image, mask: as from CropForInpaint, before filling. head, patch: fooocus_inpaint_head.pth and the .fooocus.patch of
+    an engine. until: share of the steps after which the model finishes without the engine.
+    """
+    runtime: Runtime = context.runtime
+    hidden = vae.encode(greyed(image[:1, ..., :3], mask))
+    cells = masks.latent_mask(mask, *hidden.shape[-2:])
+    head_path, patch_path = (runtime.folders.path("inpaint", name) for name in (head, patch))
+    return apply_engine(model, head_path, patch_path, hidden, cells, until)
 
 
 @node("PasteInpaint", category="image/inpaint", display_name="Paste Inpaint")

@@ -56,7 +56,7 @@ def open_pickled(path: str | Path, wrappers: Sequence[str] = ()) -> PickledFile:
     the file has bytes. Raises BadModelFile.
     """
     path = Path(path)
-    content = _load(path)
+    content = read_pickle(path)
     for name in wrappers:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
@@ -72,7 +72,8 @@ def open_pickled(path: str | Path, wrappers: Sequence[str] = ()) -> PickledFile:
     return PickledFile(path, infos, _tensors=tensors)
 
 
-def _load(path: Path) -> Any:
+def read_pickle(path: Path) -> Any:
+    """Read plain containers, numbers, text and tensors, whatever their arrangement. Raises BadModelFile."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:

@@ -1,6 +1,7 @@
 """A whole sampling run: noise → schedule → denoise, from latent to latent."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor
 
 from models.errors import NonFiniteOutput
+from models.inpaint.engine import without_engine
 from models.sampling import masking
 from models.sampling.areas import resize_mask
 from models.sampling.conditions import NEGATIVE, POSITIVE, Frame, match_areas, prepare
 from models.sampling.denoiser import Guidance, GuidedDenoiser, fit_batch
+from models.sampling.handover import Handover
 from models.sampling.latent_format import LatentFormat, latent_format_for
 from models.sampling.noise import Policy, brownian_range, generator, initial_noise, sampler_noise
 from models.sampling.parameterization import Parameterization, parameterization_for
@@ -26,6 +29,7 @@ from models.sampling.schedules import (
     without_repeats,
 )
 from models.sampling.sigma_curves import Sigmas
+from models.sampling.stem import WithStem
 
 if TYPE_CHECKING:
     from models.sdxl import Model
@@ -137,13 +141,15 @@ def sample_custom(
 def _execute(run: Run) -> tuple[Tensor, Tensor]:
     """Execute a run; returns the final latent and the last estimate, both in the VAE's space, float32 on the CPU."""
     samples = run.latent["samples"]
-    with torch.inference_mode(), run.model.use(_working_bytes(run)) as network:
+    with torch.inference_mode(), ExitStack() as held:
+        network = held.enter_context(run.model.use(_working_bytes(run)))
         device = network.emb_weight.device
         source = generator(run.seed)
         noise = _initial_noise(run, source).to(device, non_blocking=True)
         clean = _enter(run, samples.to(device=device, dtype=torch.float32, non_blocking=True))
         noise, clean = (t.contiguous(memory_format=torch.channels_last) for t in (noise, clean))
-        denoiser = _mask(run, _denoiser(run, network, clean), clean, noise)
+        base = _base(run, network, clean, held)
+        denoiser = _mask(run, base, clean, noise)
         x = clean + noise * run.parameterization.noise_scale(run.sigmas[0])
         draw = sampler_noise(run.sampler, x, run.seed, run.policy, brownian_range=run.brownian, cpu_stream=source)
         last = [clean]
@@ -151,6 +157,8 @@ def _execute(run: Run) -> tuple[Tensor, Tensor]:
         def follow(step: int, total: int, x: Tensor, denoised: Tensor) -> None:
             last[0] = denoised
             run.callback(step, total, x, denoised)
+            if isinstance(base, Handover):
+                base.after_first_evaluation(step)
 
         x = run.sampler(denoiser, x, without_repeats(run.sigmas), noise=draw, callback=follow)
         result, estimate = (run.latent_format.to_vae(t).contiguous().cpu() for t in (x, last[0]))
@@ -176,6 +184,21 @@ def _enter(run: Run, samples: Tensor) -> Tensor:
     return run.latent_format.to_model(samples)
 
 
+def _base(run: Run, network: Any, clean: Tensor, held: ExitStack) -> Denoiser:
+    """The run's model as a denoiser; one with an inpaint engine works with it first and without it at the end."""
+    engine = run.model.options.inpaint
+    if engine is None:
+        return _denoiser(run, network, clean)
+
+    def plain() -> Denoiser:
+        held.close()  # the weights cannot hold the patch and be without it at once
+        finishing = replace(run, model=without_engine(run.model))
+        return _denoiser(finishing, held.enter_context(finishing.model.use(_working_bytes(run))), clean)
+
+    first = _denoiser(run, WithStem(network, engine.stem), clean)
+    return Handover(first, engine.last_step(len(run.sigmas) - 1), plain)
+
+
 def _denoiser(run: Run, network: Any, clean: Tensor) -> GuidedDenoiser:
     options = run.model.options
     scale, adaptive = options.size_scale, options.guidance
@@ -198,7 +221,7 @@ def _denoiser(run: Run, network: Any, clean: Tensor) -> GuidedDenoiser:
     )
 
 
-def _mask(run: Run, denoiser: GuidedDenoiser, clean: Tensor, noise: Tensor) -> Denoiser:
+def _mask(run: Run, denoiser: Denoiser, clean: Tensor, noise: Tensor) -> Denoiser:
     mask = run.latent.get("noise_mask")
     if mask is None:
         return denoiser

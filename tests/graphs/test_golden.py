@@ -25,6 +25,7 @@ CATALOG = Catalog(
     loras=("sd_xl_offset_example-lora_1.0.safetensors", "sdxl_lightning_4step_lora.safetensors", "film.safetensors"),
     vaes=("soft.safetensors",),
     upscale_models=("fooocus_upscaler_s409985e5.bin", "focal-tiny-upscaler-4x.safetensors"),
+    inpaint_models=("fooocus_inpaint_head.pth", "old/inpaint_v25.fooocus.patch", "inpaint_v26.fooocus.patch"),
     styles=STYLES,
     wildcards=Wildcards([]),
     hash_of=lambda folder, name: f"{folder[0]}{len(name):09d}",
@@ -136,6 +137,16 @@ CASES = {
             seed=7,
             input_image=PHOTO,
             inpaint=Inpaint(mask="m.png", invert_mask=True, engine="none", disable_initial_latent=True),
+        ),
+        CATALOG,
+    ),
+    "inpaint-engine": (
+        GenerationRequest(prompt="a hat", seed=7, input_image=PHOTO, inpaint=Inpaint(mask="m.png")),
+        CATALOG,
+    ),
+    "inpaint-older-engine": (
+        GenerationRequest(
+            prompt="a hat", seed=7, input_image=PHOTO, inpaint=Inpaint(outpaint=["top", "bottom"], engine="V2.5")
         ),
         CATALOG,
     ),

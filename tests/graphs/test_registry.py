@@ -23,7 +23,8 @@ CATALOG = Catalog(
     vaes=("soft.safetensors",),
     upscale_models=("focal-tiny-upscaler-4x.safetensors",),
 )
-FILE_INPUTS = {"ckpt_name", "lora_name", "vae_name", "model_name", "image"}  # Which files exist is not asked here.
+# Which files exist is not asked here.
+FILE_INPUTS = {"ckpt_name", "lora_name", "vae_name", "model_name", "image", "head", "patch"}
 
 
 @pytest.fixture(scope="module")
