@@ -76,6 +76,7 @@ class Library:
             vaes=self.folders.list("vae"),
             embeddings=self.folders.list("embeddings"),
             upscale_models=self.folders.list("upscale_models"),
+            inpaint_models=self.folders.list("inpaint"),
             data_dir=self._settings.data,
             default_preset=self._settings.preset,
             hash_of=self.hash_of,
