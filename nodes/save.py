@@ -29,15 +29,19 @@ async def save_generation(
 ) -> Ui:
     """Save the pictures of a generation as `<day>/<name>-<index>.<extension>` in the output folder.
 
-    name: the job's id when empty. metadata: what the picture was made with, as `scheme` (fooocus or a1111) writes it;
+    name: the job's id when empty; a name of the client's that is taken gets -1, -2 … behind it. metadata: what the picture was made with, as `scheme` (fooocus or a1111) writes it;
     it goes into the file together with the graph. Without it the file carries nothing but the picture.
     """
     texts = {"parameters": metadata, "fooocus_scheme": scheme, "prompt": _graph_json(context)} if metadata else {}
     day, stem = time.strftime("%Y-%m-%d"), safe_name(name or context.job_id)
 
     def write(number: int, pixels: Any) -> dict[str, str]:
+        folder, data = context.output_dir / day, encode_image(to_uint8(pixels), extension, texts)
         filename = f"{stem}-{number}.{extension}"
-        write_file(context.output_dir / day / filename, encode_image(to_uint8(pixels), extension, texts))
+        if name:
+            filename, _ = write_next(folder, lambda n: f"{stem}-{number}{f'-{n}' if n else ''}.{extension}", 0, data)
+        else:  # the job's own name: a second attempt of the job replaces what the first one left
+            write_file(folder / filename, data)
         return {"filename": filename, "subfolder": day, "type": "output"}
 
     writing = [asyncio.to_thread(write, number, pixels) for number, pixels in enumerate(images, start=index)]

@@ -151,6 +151,14 @@ def test_metadata_goes_into_the_file_and_only_when_asked_for(workshop: Workshop)
     assert np.array_equal(picture(told), picture(bare))
 
 
+def test_a_save_name_that_is_taken_is_never_overwritten(workshop: Workshop):
+    graph = text_to_image(steps=1)
+    graph["7"]["inputs"]["name"] = "mine"
+    first, second, third = (workshop.files(workshop.run(graph, job))[0] for job in ("one", "two", "three"))
+    assert [file.name for file in (first, second, third)] == ["mine-0.png", "mine-0-1.png", "mine-0-2.png"]
+    assert first.read_bytes() == second.read_bytes()
+
+
 @pytest.mark.parametrize("name", ["../../escaped", "/tmp/escaped", "..", "a/b\\c", "x\0y", "CON"])
 def test_a_save_name_never_leads_out_of_the_output_folder(workshop: Workshop, name: str):
     graph = text_to_image(steps=1)
