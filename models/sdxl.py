@@ -9,13 +9,13 @@ what is loaded.
     image = vae.decode(latent["samples"])
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.clip import Replacement, TextEncoder, TextOutput
 from models.errors import BadModelFile
@@ -186,39 +186,46 @@ def load_vae(path: str | Path, residency: Residency, norm_groups: int | None = N
 def _load_unet(file: WeightFile, residency: Residency) -> Resident:
     plan = plan_prefix(file, UNET)
     sizes = unet_sizes(plan_shapes(file, plan))
-    return _resident(file, residency, plan, Loader("unet", lambda: UNet(sizes), _filler(file.path, plan)))
+    return _resident(file, residency, plan, sizes, Loader("unet", lambda: UNet(sizes), _filler(file, plan)))
 
 
 def _load_text(file: WeightFile, residency: Residency, part: str, plan: Plan) -> Resident:
     sizes = text_sizes(plan_shapes(file, plan), "quick_gelu" if part == "clip_l" else "gelu")
-    return _resident(file, residency, plan, Loader(part, lambda: TextEncoder(sizes), _filler(file.path, plan)))
+    return _resident(file, residency, plan, sizes, Loader(part, lambda: TextEncoder(sizes), _filler(file, plan)))
 
 
 def _load_vae(file: WeightFile, residency: Residency, plan: Plan, norm_groups: int | None) -> Vae:
     groups = norm_groups or int(file.metadata.get(NORM_GROUPS_KEY, NORM_GROUPS))
     sizes = vae_sizes(plan_shapes(file, plan), groups)
     loaders = (
-        Loader("vae", lambda: AutoencoderKL(sizes), _filler(file.path, plan), dtype) for dtype in (None, torch.float32)
+        Loader("vae", lambda: AutoencoderKL(sizes), _filler(file, plan), dtype) for dtype in (None, torch.float32)
     )
-    half, full = (_resident(file, residency, plan, loader) for loader in loaders)
+    half, full = (_resident(file, residency, plan, sizes, loader) for loader in loaders)
     return Vae(half, full)
 
 
-def _resident(file: WeightFile, residency: Residency, plan: Plan, loader: Loader) -> Resident:
-    status = file.path.stat()
+def _resident(file: WeightFile, residency: Residency, plan: Plan, sizes: Hashable, loader: Loader) -> Resident:
     dtype = loader.dtype or residency.dtypes.of(loader.part)
-    key = (str(file.path.resolve()), status.st_size, status.st_mtime_ns, loader.part, dtype)
-    resident = residency.load(key, loader)
+    resident = residency.load((*_identity(file.path), loader.part, dtype, sizes), loader)
     check_plan(file, {name: place.shape for name, place in resident.arena.places.items()}, plan)
     return resident
 
 
-def _filler(path: Path, plan: Plan) -> Any:
-    def read(module: torch.nn.Module) -> None:
-        with open_weights(path) as file:
-            fill(module, file, plan)
+def _filler(file: WeightFile, plan: Plan) -> Callable[[nn.Module], None]:
+    path, opened = file.path, _identity(file.path)
+
+    def read(module: nn.Module) -> None:
+        with open_weights(path) as again:
+            if _identity(path) != opened:
+                raise BadModelFile(path, "was changed after it was opened", "Run the job again.")
+            fill(module, again, plan)
 
     return read
+
+
+def _identity(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
 def _damaged(path: str | Path, error: KeyError) -> BadModelFile:

@@ -53,6 +53,23 @@ def test_changed_file_is_another_model(tmp_path: Path) -> None:
     assert not torch.equal(unet_output(after), old)
 
 
+def test_file_changed_between_opening_and_first_use_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_checkpoint(path, seed=0)
+    model = load_checkpoint(path, Residency())[0]
+    path.unlink()
+    write_checkpoint(path, seed=1)
+    with pytest.raises(BadModelFile, match="was changed after it was opened"):
+        unet_output(model)
+
+
+def test_same_file_with_other_norm_groups_is_another_vae(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "a.safetensors")
+    residency = Residency()
+    first, second = (load_vae(tmp_path / "a.safetensors", residency, groups) for groups in (32, 8))
+    assert (first.module.sizes.norm_groups, second.module.sizes.norm_groups) == (32, 8)
+
+
 def test_v_prediction_is_marked_in_the_file(tmp_path: Path) -> None:
     state = random_state(shapes(TINY))
     save_file(state | {"v_pred": torch.zeros(0)}, tmp_path / "v.safetensors")
