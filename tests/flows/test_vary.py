@@ -17,7 +17,7 @@ def test_more_strength_means_less_of_the_input_and_subtle_keeps_the_layout(room:
     little, subtle, strong, everything = figures.similarity.values()
     assert little > subtle + 1 > strong + 2, figures
     assert strong > everything - 1, figures  # the last step is from little to nothing
-    assert figures.position_kept_by_subtle >= 2 / 3, figures
+    assert figures.position_kept_by_subtle == 1.0, figures
     assert figures.new_colour_wins_under_strong >= 2 / 3, figures
 
 
