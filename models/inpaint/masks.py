@@ -1,5 +1,7 @@
 """Where to repaint: masks put together, grown, padded, softened."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,7 +10,10 @@ from torch.nn import functional as F
 from models.resample import lanczos
 
 SELECTED_OVER = 127 / 255  # of a painted mask
-FALLOFF_PX, FALLOFF_STEP = 32, 8  # the soft mask loses 8 of 256 with every pixel outwards
+FALLOFF_PX = 32
+FALLOFF = np.array([255, *range(248, -1, -8)], np.uint8)
+"""The soft mask by distance, 0 … 32: 32 times, Fooocus gives each pixel its largest neighbour less 8, of 256."""
+
 CELL_PX = 8  # per latent cell
 
 
@@ -29,11 +34,12 @@ def grown(mask: Tensor, pixels: int) -> Tensor:
     """
     if pixels == 0:
         return mask
-    sign = 1.0 if pixels > 0 else -1.0  # shrinking is growing the rest
-    spread = mask[:, None] * sign
-    for _ in range(min(abs(pixels), max(mask.shape[-2:]))):
-        spread = F.max_pool2d(spread, 3, stride=1, padding=1)
-    return (spread * sign)[:, 0]
+    inside = mask.numpy() > SELECTED_OVER
+    if pixels > 0:
+        out = _distances(inside, pixels + 1) <= pixels
+    else:
+        out = _distances(~inside, 1 - pixels) > -pixels
+    return torch.from_numpy(out).float()
 
 
 def padded(image: Tensor, mask: Tensor, left: int, top: int, right: int, bottom: int) -> tuple[Tensor, Tensor]:
@@ -45,21 +51,31 @@ def padded(image: Tensor, mask: Tensor, left: int, top: int, right: int, bottom:
 
 def softened(mask: Tensor) -> np.ndarray:
     """Fade a mask out over 32 pixels around it. Returns uint8 (B, H, W): 255 inside, 256 - 8·d at distance d."""
-    soft = np.where(mask.numpy() > SELECTED_OVER, np.int16(256), np.int16(0))
-    for _ in range(FALLOFF_PX):
-        soft = np.maximum(soft, _dilated(soft) - FALLOFF_STEP)
-    return soft.clip(0, 255).astype(np.uint8)
+    return FALLOFF[_distances(mask.numpy() > SELECTED_OVER, FALLOFF_PX)]
 
 
-def _dilated(values: np.ndarray) -> np.ndarray:
-    """The largest of each pixel and its eight neighbours."""
-    for axis in (-2, -1):
-        lines = np.moveaxis(values, axis, 0)
-        out = lines.copy()
-        np.maximum(out[1:], lines[:-1], out=out[1:])
-        np.maximum(out[:-1], lines[1:], out=out[:-1])
-        values = np.moveaxis(out, 0, axis)
-    return values
+def _distances(selected: np.ndarray, most: int) -> np.ndarray:
+    """How many steps, diagonal ones too, each pixel of (B, H, W) is away from a selected one; `most` where farther.
+
+    The shortest way goes one row on with every step, or one column. Four walks over the picture find both kinds.
+    """
+    steps = np.where(selected, np.uint16(0), np.uint16(most))
+    for each in steps:
+        for turned in (each, each.T):
+            lines = np.ascontiguousarray(turned)
+            _walk(lines)
+            _walk(lines[::-1])
+            turned[:] = lines
+    return steps
+
+
+def _walk(lines: np.ndarray) -> None:
+    """Lower each line's values, in place, to one more than those next to them on the line before."""
+    for before, line in pairwise(lines):
+        near = before + np.uint16(1)
+        np.minimum(line, near, out=line)
+        np.minimum(line[1:], near[:-1], out=line[1:])
+        np.minimum(line[:-1], near[1:], out=line[:-1])
 
 
 def latent_mask(mask: Tensor, rows: int, columns: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Masks against values worked out by hand and a slow independent reading of the specification."""
 
 import numpy as np
+import pytest
 import torch
 
 from models.inpaint.masks import grown, latent_mask, padded, selected, softened
@@ -71,3 +72,14 @@ def test_a_latent_cell_is_repainted_when_any_of_its_pixels_is():
     cells = latent_mask(mask, 8, 12)
     assert cells.shape == (1, 1, 8, 12)
     assert cells.nonzero()[:, 2:].tolist() == [[1, 5], [2, 5]]
+
+
+@pytest.mark.parametrize("pixels", [-5, -1, 1, 4, 60])
+def test_growing_equals_step_by_step_growing(pixels):
+    seeds = torch.rand(2, 40, 50, generator=torch.Generator().manual_seed(3)) > 0.98
+    mask = seeds.float() if pixels > 0 else (~seeds).float()
+    sign = 1 if pixels > 0 else -1
+    expected = mask * sign
+    for _ in range(abs(pixels)):
+        expected = torch.nn.functional.max_pool2d(expected[:, None], 3, stride=1, padding=1)[:, 0]
+    assert torch.equal(grown(mask, pixels), expected * sign)
