@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 UNTIL = 0.8  # of the steps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class InpaintPatch:
     """A patch file fitted to a UNet; goes into `Model.loras`."""
 
@@ -41,7 +41,7 @@ class InpaintPatch:
         return self.changes if part == "unet" else {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class InpaintEngine:
     """What sampling has to know. stem: (1, C, h, w), added to the first convolution's output. until: share of steps."""
 
