@@ -29,8 +29,9 @@ async def save_generation(
 ) -> Ui:
     """Save the pictures of a generation as `<day>/<name>-<index>.<extension>` in the output folder.
 
-    name: the job's id when empty; a name of the client's that is taken gets -1, -2 … behind it. metadata: what the picture was made with, as `scheme` (fooocus or a1111) writes it;
-    it goes into the file together with the graph. Without it the file carries nothing but the picture.
+    name: the job's id when empty; a name of the client's that is taken gets -1, -2 … behind it. metadata: what the
+    picture was made with, as `scheme` (fooocus or a1111) writes it; it goes into the file together with the graph.
+    Without it the file carries nothing but the picture.
     """
     texts = {"parameters": metadata, "fooocus_scheme": scheme, "prompt": _graph_json(context)} if metadata else {}
     day, stem = time.strftime("%Y-%m-%d"), safe_name(name or context.job_id)
