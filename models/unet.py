@@ -126,7 +126,7 @@ class UNet(nn.Module):
         h = x.to(dtype, memory_format=torch.channels_last)
         h, skips = self._descend(h, emb, prepared, injections)
         for stage in self.middle_block:
-            h = _run(stage, h, emb, prepared)
+            h = run_stage(stage, h, emb, prepared)
         if injections is not None and injections.middle is not None:
             h = h + injections.middle
         h = self._ascend(h, skips, emb, prepared, freeu)
@@ -147,7 +147,7 @@ class UNet(nn.Module):
         skips: list[Tensor] = []
         for index, block in enumerate(self.input_blocks):
             for stage in block:  # pyright: ignore[reportGeneralTypeIssues] (ModuleList of ModuleLists)
-                h = _run(stage, h, emb, prepared)
+                h = run_stage(stage, h, emb, prepared)
             if index == 0 and injections is not None and injections.stem is not None:
                 h = h + injections.stem
             skips.append(h)
@@ -165,7 +165,7 @@ class UNet(nn.Module):
             h = torch.cat((h, skip), dim=1)
             size = (skips[-1].shape[-2], skips[-1].shape[-1]) if skips else None
             for stage in block:  # pyright: ignore[reportGeneralTypeIssues]
-                h = stage(h, size) if isinstance(stage, Upsample) else _run(stage, h, emb, prepared)
+                h = stage(h, size) if isinstance(stage, Upsample) else run_stage(stage, h, emb, prepared)
         return h
 
     def _number_blocks(self) -> None:
@@ -175,7 +175,8 @@ class UNet(nn.Module):
             cross.index = index
 
 
-def _run(stage: nn.Module, h: Tensor, emb: tuple[Tensor, ...], prepared: PreparedContext) -> Tensor:
+def run_stage(stage: nn.Module, h: Tensor, emb: tuple[Tensor, ...], prepared: PreparedContext) -> Tensor:
+    """Run one layer of a block with what its kind needs."""
     if isinstance(stage, ResBlock):
         return stage(h, emb[stage.index])
     if isinstance(stage, SpatialTransformer):

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.control.apply import BOTH_BRANCHES, Control
+from models.control.apply import KEY as CONTROL_KEY
 from models.errors import ModelError
 from models.sampling.areas import Area, Size, area_of, weight_of
 from models.sampling.parameterization import Parameterization
@@ -28,7 +30,8 @@ class Entry:
     """One conditioning of one branch, for one picture.
 
     context: (1, T, C). y_early and y_late: (1, A), the size conditioning before and after its switch. weight: (1, 1,
-    h, w) or None for everywhere alike. The entry holds where sigma_last ≤ sigma ≤ sigma_first.
+    h, w) or None for everywhere alike. The entry holds where sigma_last ≤ sigma ≤ sigma_first. control: what steers it;
+    control_both: the other branch is steered by it too.
     """
 
     branch: int
@@ -39,6 +42,8 @@ class Entry:
     weight: Tensor | None
     sigma_first: float
     sigma_last: float
+    control: Control | None = None
+    control_both: bool = False
 
     def holds_at(self, sigma: float) -> bool:
         return self.sigma_last <= sigma <= self.sigma_first
@@ -75,6 +80,8 @@ def _entry(branch: int, context: Tensor, facts: dict[str, Any], frame: Frame, si
         weight=None if weight is None else weight.to(frame.device),
         sigma_first=percent(facts["start_percent"]) if "start_percent" in facts else float("inf"),
         sigma_last=percent(facts["end_percent"]) if "end_percent" in facts else 0.0,
+        control=facts.get(CONTROL_KEY),
+        control_both=bool(facts.get(BOTH_BRANCHES, False)),
     )
 
 
@@ -117,3 +124,22 @@ def match_areas(entries: list[Entry], others: list[Entry]) -> list[Entry]:
             twin = {"context": smallest.context, "y_early": smallest.y_early, "y_late": smallest.y_late}
             matched.append(replace(other, branch=smallest.branch, **twin))
     return matched
+
+
+def share_controls(entries: list[Entry], others: list[Entry], whole: Area) -> list[Entry]:
+    """Give one branch the controls that the other one shares, entry by entry; none if it has a control of its own.
+
+    Only entries for the whole picture take part, as in ComfyUI.
+    """
+    shared = [other.control for other in others if other.control_both and other.area == whole]
+    free = [index for index, entry in enumerate(entries) if entry.area == whole]
+    if not shared or not free or any(entries[index].control for index in free):
+        return entries
+    steered = list(entries)
+    for number, control in enumerate(shared):
+        index = free[number % len(free)]
+        if number < len(free):
+            steered[index] = replace(entries[index], control=control)
+        else:
+            steered.append(replace(entries[index], control=control))
+    return steered

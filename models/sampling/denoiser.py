@@ -3,17 +3,21 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
+from models.control.apply import ActiveControl, injections_at
 from models.freeu import FreeU
 from models.sampling.areas import Area
 from models.sampling.conditions import NEGATIVE, POSITIVE, Entry
 from models.sampling.guidance import guide, guide_adaptively, is_unguided, progress_at
 from models.sampling.parameterization import Parameterization
 from models.text.size import emphasis_applies
+
+if TYPE_CHECKING:
+    from models.sdxl import Model
 
 MAX_REPEATS = 4  # a context is repeated at most this often to share a batch with a longer one
 NO_WEIGHT = 1e-37  # keeps 0/0 out of places that no entry covers
@@ -25,7 +29,14 @@ class Network(Protocol):
     def prepare(self, context: Tensor) -> Any: ...
 
     def __call__(
-        self, x: Tensor, timesteps: Tensor, context: Any, y: Tensor, *, freeu: FreeU | None = None
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Any,
+        y: Tensor,
+        *,
+        freeu: FreeU | None = None,
+        injections: Any = None,
     ) -> Tensor: ...
 
 
@@ -44,12 +55,13 @@ class Guidance:
 
 @dataclass
 class Forward:
-    """One call of the network: entries of the same area whose contexts fit one length, stacked along the batch."""
+    """One call of the network: entries of the same area and control whose contexts fit one length, stacked."""
 
     entries: list[Entry]
     context: Any
     y_early: Tensor
     y_late: Tensor
+    controls: list[ActiveControl]
 
     @property
     def area(self) -> Area:
@@ -60,7 +72,8 @@ class GuidedDenoiser:
     """Classifier-free guidance around a network.
 
     batch: pictures per latent. Entries of the negative branch come first in every forward. What a forward needs is
-    prepared when a set of entries first becomes active and kept for the rest of the run.
+    prepared when a set of entries first becomes active and kept for the rest of the run. model: whose UNet it is; asked
+    for only by controls.
     """
 
     def __init__(
@@ -72,13 +85,15 @@ class GuidedDenoiser:
         *,
         batch: int = 1,
         freeu: FreeU | None = None,
+        model: "Model | None" = None,
     ) -> None:
         self.parameterization = parameterization
         self.guidance = guidance
         self._network = network
         self._entries = tuple(entries)
         self._batch = batch
-        self._freeu = freeu
+        self._options: dict[str, Any] = {"freeu": freeu}
+        self._model = model
         self._forwards: dict[tuple[int, ...], list[Forward]] = {}
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
@@ -118,7 +133,9 @@ class GuidedDenoiser:
             rows = torch.cat([part] * len(forward.entries)) if len(forward.entries) > 1 else part
             timesteps = torch.full((len(rows),), timestep, device=x.device, dtype=torch.float32)
             y = forward.y_early if early else forward.y_late
-            output = self._network(rows, timesteps, forward.context, y, freeu=self._freeu)
+            injections = injections_at(forward.controls, sigma, rows, timesteps, y)
+            options = self._options if injections is None else {**self._options, "injections": injections}
+            output = self._network(rows, timesteps, forward.context, y, **options)
             outputs += zip(forward.entries, output.split(self._batch), strict=True)
         return {branch: self.parameterization.denoised(x, _merge(x, branch, outputs), sigma) for branch in branches}
 
@@ -134,17 +151,26 @@ class GuidedDenoiser:
 
     def _forward(self, entries: list[Entry]) -> Forward:
         tokens = math.lcm(*(entry.context.shape[1] for entry in entries))
-        contexts = [entry.context.repeat(1, tokens // entry.context.shape[1], 1) for entry in entries]
-        context = self._network.prepare(self._stack(contexts))
+        context = self._stack([entry.context.repeat(1, tokens // entry.context.shape[1], 1) for entry in entries])
         y_early, y_late = self._stack([e.y_early for e in entries]), self._stack([e.y_late for e in entries])
-        return Forward(entries, context, y_early, y_late)
+        controls = self._controls(entries[0], context)
+        return Forward(entries, self._network.prepare(context), y_early, y_late, controls)
+
+    def _controls(self, entry: Entry, context: Tensor) -> list[ActiveControl]:
+        if entry.control is None or self._model is None:
+            return []
+        model, size = self._model, (entry.area.height, entry.area.width)
+        return [
+            ActiveControl(control, model, self.parameterization, context, size, self._batch)
+            for control in entry.control.chain()
+        ]
 
     def _stack(self, rows: list[Tensor]) -> Tensor:
         return torch.cat([fit_batch(row, self._batch) for row in rows])
 
 
 def group(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Sort entries into forwards, negative before positive; a group shares the area and lengths that repeat to one."""
+    """Sort entries into forwards, negative before positive; a group shares area, control and a length."""
     groups: list[list[Entry]] = []
     for entry in sorted(entries, key=lambda entry: entry.branch):
         home = next((members for members in groups if _fits(entry, members[0])), None)
@@ -156,7 +182,7 @@ def group(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 
 def _fits(entry: Entry, other: Entry) -> bool:
-    if entry.area != other.area:
+    if entry.area != other.area or entry.control is not other.control:
         return False
     lengths = entry.context.shape[1], other.context.shape[1]
     return math.lcm(*lengths) // min(lengths) <= MAX_REPEATS

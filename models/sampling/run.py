@@ -11,8 +11,8 @@ from torch import Tensor
 from models.errors import NonFiniteOutput
 from models.inpaint.engine import without_engine
 from models.sampling import masking
-from models.sampling.areas import resize_mask
-from models.sampling.conditions import NEGATIVE, POSITIVE, Frame, match_areas, prepare
+from models.sampling.areas import Area, resize_mask
+from models.sampling.conditions import NEGATIVE, POSITIVE, Frame, match_areas, prepare, share_controls
 from models.sampling.denoiser import Guidance, GuidedDenoiser, fit_batch
 from models.sampling.handover import Handover
 from models.sampling.latent_format import LatentFormat, latent_format_for
@@ -213,11 +213,18 @@ def _denoiser(run: Run, network: Any, clean: Tensor) -> GuidedDenoiser:
     positive = prepare(POSITIVE, run.positive, frame, scale.positive if scale else None)
     negative = prepare(NEGATIVE, run.negative, frame, scale.negative if scale else None)
     positive, negative = match_areas(positive, negative), match_areas(negative, positive)
+    negative = share_controls(negative, positive, Area(frame.height, frame.width, 0, 0))
     guidance = Guidance(run.cfg, size_scale_end=scale.end if scale else None)
     if adaptive is not None:
         guidance = replace(guidance, adaptive_cfg=adaptive.adaptive_cfg, sharpness=adaptive.sharpness)
     return GuidedDenoiser(
-        network, run.parameterization, negative + positive, guidance, batch=len(clean), freeu=options.freeu
+        network,
+        run.parameterization,
+        negative + positive,
+        guidance,
+        batch=len(clean),
+        freeu=options.freeu,
+        model=run.model,
     )
 
 

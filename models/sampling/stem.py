@@ -1,5 +1,6 @@
 """A network that gets features added to its first convolution at every call."""
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -23,10 +24,11 @@ class WithStem:
         self._injections = Injections(stem=stem.to(network.emb_weight.device, network.emb_weight.dtype))
         self._size = stem.shape[-2:]
 
-    def __call__(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
+    def __call__(self, x: Tensor, *args: Any, injections: Injections | None = None, **options: Any) -> Tensor:
         if x.shape[-2:] != self._size:
             raise WrongStemSize(
                 f"The inpaint engine was made for a latent of {tuple(self._size)} cells, not {tuple(x.shape[-2:])}.",
                 "Sample the latent of the same picture, and without conditioning areas.",
             )
-        return self._network(x, *args, injections=self._injections, **options)
+        both = self._injections if injections is None else replace(injections, stem=self._injections.stem)
+        return self._network(x, *args, injections=both, **options)

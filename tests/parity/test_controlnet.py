@@ -1,0 +1,134 @@
+"""ControlNets in every layout against diffusers' ControlNetModel on the same random tensors."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.control.model import ControlMismatch, ControlModel, load_control
+from models.errors import BadModelFile
+from models.memory import Residency
+from models.sdxl import Model, load_checkpoint
+from tests.parity.control_reference import diffusers_control, materialised, random_control, random_control_lora
+from tests.parity.random_sdxl import TINY, Plan, write_checkpoint
+from tests.parity.test_unet import inputs, size_vector
+
+TOLERANCE = 1e-4
+PREFIX = "model.diffusion_model."
+HINT = torch.rand(1, 3, 128, 96, generator=torch.Generator().manual_seed(9))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> tuple[Model, dict[str, Tensor], Residency]:
+    state = write_checkpoint(tmp_path / "base.safetensors", TINY)
+    residency = Residency()
+    return load_checkpoint(tmp_path / "base.safetensors", residency)[0], state, residency
+
+
+@torch.inference_mode()
+def ours(control: ControlModel, model: Model, plan: Plan = TINY) -> list[Tensor]:
+    x, timesteps, context, pooled, numbers = inputs(plan, 16, 12)
+    with control.network(model).use() as network:
+        features = network.read_hint(HINT)
+        outputs, middle = network(x, timesteps, context, size_vector(pooled, numbers, plan.time_width), features)
+    return [*outputs, middle]
+
+
+@torch.inference_mode()
+def theirs(state: dict[str, Tensor], model: Model, plan: Plan = TINY) -> list[Tensor]:
+    x, timesteps, context, pooled, numbers = inputs(plan, 16, 12)
+    oracle = diffusers_control(state, model.unet.sizes, plan)
+    added = {"text_embeds": pooled, "time_ids": numbers}
+    hint = HINT.expand(len(x), -1, -1, -1)
+    down, middle = oracle(x, timesteps, context, hint, added_cond_kwargs=added, return_dict=False)
+    return [*down, middle]
+
+
+def assert_equal(found: list[Tensor], expected: list[Tensor]) -> None:
+    assert len(found) == len(expected) == 10
+    for mine, reference in zip(found, expected, strict=True):
+        assert reference.std() > 0.1
+        torch.testing.assert_close(mine, reference, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("prefix", ["control_model.", ""])
+def test_an_ldm_file_equals_diffusers(prefix: str, base, tmp_path: Path) -> None:
+    model, _, residency = base
+    state = random_control(TINY)
+    save_file({prefix + name: tensor for name, tensor in state.items()}, tmp_path / "control.safetensors")
+    assert_equal(ours(load_control(tmp_path / "control.safetensors", residency), model), theirs(state, model))
+
+
+def test_a_diffusers_file_equals_diffusers(base, tmp_path: Path) -> None:
+    model, _, residency = base
+    state = random_control(TINY)
+    written = diffusers_control(state, model.unet.sizes, TINY).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in written.items()}, tmp_path / "control.safetensors")
+    assert_equal(ours(load_control(tmp_path / "control.safetensors", residency), model), theirs(state, model))
+
+
+def test_other_sizes_are_read_from_the_tensors(tmp_path: Path) -> None:
+    plan = Plan(multiples=(1, 2, 3), depths=(1, 1, 1), text_l=(16, 1), text_g=(64, 2), time_width=16)
+    write_checkpoint(tmp_path / "base.safetensors", plan)
+    residency = Residency()
+    model = load_checkpoint(tmp_path / "base.safetensors", residency)[0]
+    state = random_control(plan)
+    written = diffusers_control(state, model.unet.sizes, plan).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in written.items()}, tmp_path / "control.safetensors")
+    control = load_control(tmp_path / "control.safetensors", residency)
+    assert_equal(ours(control, model, plan), theirs(state, model, plan))
+
+
+def test_a_control_lora_equals_the_network_made_by_hand(base, tmp_path: Path) -> None:
+    """diffusers runs the hand-made network: its own loader would drop the file's biases (feasibility §8)."""
+    model, state, residency = base
+    lora = random_control_lora(TINY)
+    save_file(lora, tmp_path / "lora.safetensors")
+    unet = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
+    by_hand = materialised(unet, lora, TINY)
+    assert_equal(ours(load_control(tmp_path / "lora.safetensors", residency), model), theirs(by_hand, model))
+
+
+def test_a_control_lora_is_refused_for_another_checkpoint(base, tmp_path: Path) -> None:
+    model, _, residency = base
+    save_file(random_control_lora(Plan(width=96)), tmp_path / "lora.safetensors")
+    control = load_control(tmp_path / "lora.safetensors", residency)
+    with pytest.raises(BadModelFile, match="another checkpoint"):
+        ours(control, model)
+
+
+def test_a_controlnet_for_another_model_is_refused(base, tmp_path: Path) -> None:
+    model, _, residency = base
+    save_file(random_control(Plan(text_g=(64, 2))), tmp_path / "control.safetensors")
+    control = load_control(tmp_path / "control.safetensors", residency)
+    with pytest.raises(ControlMismatch, match="another model"):
+        control.network(model)
+
+
+def without(state: dict[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if not name.startswith(start)}
+
+
+@pytest.mark.parametrize(
+    ("state", "fault"),
+    [
+        ({"decoder.conv_in.weight": torch.zeros(1)}, "is a VAE, not a ControlNet"),
+        (without(random_control(TINY), "label_emb"), "for SD 1.x"),
+        (random_control(TINY) | {"task_embedding": torch.zeros(6, 4)}, "union ControlNet"),
+        (without(random_control(TINY), "input_blocks.0.0.weight"), "lacks the tensor"),
+        ({"lora_controlnet": torch.zeros(1)}, "lacks the tensor"),
+    ],
+)
+def test_files_that_are_no_sdxl_controlnet_are_refused(state: dict[str, Tensor], fault: str, tmp_path: Path) -> None:
+    save_file(state, tmp_path / "other.safetensors")
+    with pytest.raises(BadModelFile, match=fault):
+        load_control(tmp_path / "other.safetensors", Residency())
+
+
+def test_a_damaged_controlnet_is_refused_before_it_is_read(base, tmp_path: Path) -> None:
+    model, _, residency = base
+    save_file(without(random_control(TINY), "zero_convs.3."), tmp_path / "control.safetensors")
+    with pytest.raises(BadModelFile, match=r"zero_convs\.3"):
+        load_control(tmp_path / "control.safetensors", residency).network(model)
