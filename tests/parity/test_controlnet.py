@@ -1,6 +1,8 @@
 """ControlNets in every layout against diffusers' ControlNetModel on the same random tensors."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -89,6 +91,31 @@ def test_a_control_lora_equals_the_network_made_by_hand(base, tmp_path: Path) ->
     unet = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
     by_hand = materialised(unet, lora, TINY)
     assert_equal(ours(load_control(tmp_path / "lora.safetensors", residency), model), theirs(by_hand, model))
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A patch that adds 0.01 to the UNet's first convolution."""
+
+    key: str = "shift"
+    strength: float = 1.0
+
+    def deltas(self, part: str) -> dict[str, Any]:
+        name = "input_blocks.0.0.weight"
+        return {name: lambda weight, base, strength: weight + 0.01 * strength} if part == "unet" else {}
+
+
+def test_a_control_lora_follows_the_loras_of_the_model(base, tmp_path: Path) -> None:
+    model, state, residency = base
+    lora = random_control_lora(TINY)
+    save_file(lora, tmp_path / "lora.safetensors")
+    unet = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
+    control = load_control(tmp_path / "lora.safetensors", residency)
+    plain = ours(control, model)
+    unet["input_blocks.0.0.weight"] = unet["input_blocks.0.0.weight"] + 0.01
+    shifted = ours(control, model.patched(loras=(Shift(),)))
+    assert not torch.equal(plain[0], shifted[0])
+    assert_equal(shifted, theirs(materialised(unet, lora, TINY), model))
 
 
 def test_a_control_lora_is_refused_for_another_checkpoint(base, tmp_path: Path) -> None:
