@@ -191,7 +191,7 @@ class Plan:
     start: float
     end: float
     peak_lr: float
-    flat: float = 0.3  # share of the time at the peak, before the cosine
+    flat: float  # share of the time at the peak, before the cosine
 
     def progress(self) -> float:
         return (time.time() - self.start) / (self.end - self.start)
@@ -297,6 +297,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--flat", type=float, default=0.3, help="share of the time before the cosine")
     parser.add_argument("--ema", type=float, default=0.998)
     parser.add_argument("--save-minutes", type=float, default=5)
     parser.add_argument("--steps", type=int, default=0, help="stop after so many steps, for a benchmark")
@@ -320,7 +321,7 @@ def main() -> None:
     pool = Pool(args.pool)
     while not pool.refresh():
         time.sleep(2)  # the first shard is on its way
-    plan = Plan(start, args.until, args.lr)
+    plan = Plan(start, args.until, args.lr, args.flat)
     signal.signal(signal.SIGTERM, lambda *_: setattr(plan, "end", time.time()))  # stop after this step, and save
     train(modules, pool, plan, args, state)
 
