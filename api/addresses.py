@@ -14,20 +14,28 @@ async def may_call(url: str, settings: Settings) -> bool:
     A server that listens on loopback only trusts its callers, who are this machine's own. Hosts named by
     `allow_hosts` are always allowed. Otherwise every address of the host has to be a public one.
     """
-    if settings.loopback:
-        return True
+    return await address_of(url, settings) is not None
+
+
+async def address_of(url: str, settings: Settings) -> str | None:
+    """Where to connect for a URL that came inside a request; None when it may not be asked.
+
+    A trusted host is given back as it is, to be looked up by whoever connects. Of any other it is an address that was
+    checked, so that a name which changes its answer in between leads nowhere else.
+    """
     host = urlsplit(url).hostname or ""
-    if host in {name.strip() for name in settings.allow_hosts.split(",")}:
-        return True
+    if settings.loopback or host in {name.strip() for name in settings.allow_hosts.split(",")}:
+        return host
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return False
-    return bool(found) and all(_is_public(entry[4][0]) for entry in found)
+        return None
+    addresses = [str(entry[4][0]) for entry in found]
+    return addresses[0] if addresses and all(map(_is_public, addresses)) else None
 
 
-def _is_public(address: str | int) -> bool:
-    known = ipaddress.ip_address(str(address).partition("%")[0])
+def _is_public(address: str) -> bool:
+    known = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(known, ipaddress.IPv6Address) and known.ipv4_mapped:
         known = known.ipv4_mapped
     return known.is_global and not known.is_multicast

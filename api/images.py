@@ -4,6 +4,8 @@ Pillow is imported when the first picture is touched, so that the server starts 
 """
 
 import io
+import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.errors import FocalError
@@ -20,6 +22,8 @@ ACCEPTED: dict[str, str] = {  # exact Accept values → media type of the answer
 }
 FORMATS: dict[str, str] = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 UPLOAD_EXTENSIONS: dict[str, str] = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error)
+"""What Pillow's readers raise for a file that is damaged or made to deceive."""
 MAX_PIXELS = 64 * 10**6
 QUALITY = 95
 
@@ -36,16 +40,16 @@ def accepted_type(accept: str) -> str | None:
     return ACCEPTED.get(accept.partition(";")[0].strip().lower())
 
 
-def open_image(data: bytes) -> "Image.Image":
-    """Decode a PNG, JPEG or WebP completely. The size is checked before any pixel is decoded."""
+def open_image(data: bytes, formats: Sequence[str] = tuple(UPLOAD_EXTENSIONS)) -> "Image.Image":
+    """Decode the first frame of a picture completely. The size is checked before any pixel is decoded."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(io.BytesIO(data), formats=tuple(UPLOAD_EXTENSIONS))
+        image = Image.open(io.BytesIO(data), formats=tuple(formats))
         if image.width * image.height > MAX_PIXELS:
             raise BadImage(f"The image has {image.width}x{image.height} pixels.")
         image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, *BROKEN) as error:
         raise BadImage(f"The file is not an image that can be read: {error}.") from error
     return image
 
@@ -68,7 +72,7 @@ def encode(image: "Image.Image", media_type: str) -> bytes:
                 info.add_text(name, value)
             image.save(out, "PNG", pnginfo=info, compress_level=1)
         case "JPEG":
-            flat = _flattened(image)
+            flat = flattened(image)
             flat.save(out, "JPEG", quality=QUALITY, progressive=True, exif=_exif(image, text))
         case "WEBP":
             image.save(out, "WEBP", quality=QUALITY, exif=_exif(image, text))
@@ -93,7 +97,8 @@ def re_encoded(data: bytes) -> tuple[bytes, str]:
     return out.getvalue(), UPLOAD_EXTENSIONS[kind]
 
 
-def _flattened(image: "Image.Image") -> "Image.Image":
+def flattened(image: "Image.Image") -> "Image.Image":
+    """The picture as RGB; what is transparent becomes white."""
     from PIL import Image
 
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

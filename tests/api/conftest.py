@@ -11,7 +11,12 @@ from api.engine_room import worker_config
 from api.library import Library
 from api.settings import Settings
 
-FAKE_MODELS = ("checkpoints/focal-tiny-sdxl.safetensors", "checkpoints/other.safetensors", "loras/sub/a.safetensors")
+FAKE_MODELS = (
+    "checkpoints/focal-tiny-sdxl.safetensors",
+    "checkpoints/other.safetensors",
+    "loras/sub/a.safetensors",
+    "upscale_models/focal-tiny-upscaler-4x.safetensors",
+)
 
 
 def fake_settings(data: Path, **changes: object) -> Settings:
@@ -28,7 +33,8 @@ def open_client(settings: Settings) -> TestClient:
     import msgspec
 
     config = worker_config(settings, Library(settings))
-    fake = msgspec.structs.replace(config, modules=("tests.api.fake_nodes",), runtime="", entry_points=False)
+    modules = ("tests.api.fake_nodes", "tests.api.fake_image_nodes")
+    fake = msgspec.structs.replace(config, modules=modules, runtime="", entry_points=False)
     return TestClient(create_app(settings, fake), base_url="http://127.0.0.1:8888")
 
 

@@ -137,7 +137,10 @@ def save_generation(
     folder = Path(context.output_dir) / time.strftime("%Y-%m-%d")
     folder.mkdir(parents=True, exist_ok=True)
     filename = f"{name or context.job_id}-{index}.{extension}"
-    image = Image.new("RGB", (images["width"] // 8, images["height"] // 8), images["colour"])
+    if isinstance(images, Image.Image):
+        image = images
+    else:
+        image = Image.new("RGB", (images["width"] // 8, images["height"] // 8), images["colour"])
     options: dict[str, Any] = {}
     if extension == "png" and scheme:
         info = PngInfo()

@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 
 from api.contracts.comfy.routes import TABLE
+from api.contracts.fooocus_api.image_schemas import Inpaint, UpscaleVary
 from api.contracts.fooocus_api.schemas import AdvancedParams, Lora, TextToImage
+from api.contracts.fooocus_api.translate import INPAINT, UPSCALE_VARY
 from api.errors import STATUS
 from api.reference import cli_page, settings_page
+from graphs.uov import METHODS
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -23,8 +26,16 @@ def test_every_field_of_the_rest_contract_is_documented():
     assert [field for field in fields if f"`{field}`" not in text] == []
 
 
+def test_every_field_of_the_image_routes_is_documented():
+    text = (DOCS / "rest-image-input.md").read_text(encoding="utf-8")
+    own = {field for struct in (UpscaleVary, Inpaint) for field in struct.__struct_fields__}
+    wanted = own - set(TextToImage.__struct_fields__) | UPSCALE_VARY.uses | INPAINT.uses
+    assert [name for name in (*sorted(wanted), *METHODS) if f"`{name}`" not in text] == []
+
+
 def test_every_route_and_error_is_documented(client):
-    text = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("rest-text-to-image.md", "graph-api.md"))
+    pages = ("rest-text-to-image.md", "rest-image-input.md", "graph-api.md")
+    text = "".join((DOCS / name).read_text(encoding="utf-8") for name in pages)
     paths = {getattr(route, "path", "").rstrip("/") for route in client.app.routes}
     wanted = {path for path in paths if path and not path.startswith(("/api/", "/redoc"))}
     assert sorted(path for path in wanted if f"{path}`" not in text and f"{path} " not in text) == []

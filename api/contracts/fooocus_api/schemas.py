@@ -1,4 +1,4 @@
-"""What a text-to-image request of Fooocus-API looks like on the wire: fields, types, ranges, spellings.
+"""What requests of Fooocus-API look like on the wire: fields, types, ranges, spellings.
 
 A field that is UNSET was not given and takes the preset's value. Unknown fields are ignored by the decoder.
 """

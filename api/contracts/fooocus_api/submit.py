@@ -10,29 +10,48 @@ from api.addresses import may_call
 from api.contracts.fooocus_api.answers import Mode
 from api.contracts.fooocus_api.replies import CONTRACT, PlannedImage, Record
 from api.contracts.fooocus_api.schemas import TextToImage
-from api.contracts.fooocus_api.translate import refused_field, to_generation, without_effect
+from api.contracts.fooocus_api.translate import (
+    TEXT_TO_IMAGE,
+    Flow,
+    refused_field,
+    to_generation,
+    without_effect,
+)
 from api.errors import Fault, InvalidRequest, shown
 from api.services import Services
 from api.settings import Settings
+from engine.jobs.errors import QueueFull
 from engine.jobs.job import Job, NewJob
+from graphs.flows import compile_request
 from graphs.request import GenerationRequest, Refused
-from graphs.text_to_image import Compiled
-from graphs.text_to_image import text_to_image as compile_graph
+from graphs.save import Compiled
 
 log = logging.getLogger(__name__)
 
-TEXT_TO_IMAGE = "Text to Image"
+
+def check_room(served: Services) -> None:
+    """Raise QueueFull before pictures are fetched and decoded for nothing."""
+    if served.jobs.queue_size and served.jobs.remaining >= served.jobs.queue_size:
+        raise QueueFull(served.jobs.queue_size)
 
 
 async def submit_text_to_image(served: Services, body: TextToImage, mode: Mode) -> tuple[Job, list[str]]:
+    """Compile and queue a text-to-image request; as `submit`."""
+    request = to_generation(body, served.settings, one_image=mode.kind == "binary")
+    return await submit(served, body, request, mode, TEXT_TO_IMAGE, [])
+
+
+async def submit(
+    served: Services, body: TextToImage, request: GenerationRequest, mode: Mode, flow: Flow, warnings: Sequence[str]
+) -> tuple[Job, list[str]]:
     """Compile and queue a request; the job is stored when this returns.
 
+    body: what was sent, for the history and for naming faults; it holds no pictures. warnings: what is known so far.
     Returns the job and what was left out or replaced. Raises InvalidRequest for what cannot be done, QueueFull.
     """
     await _check_webhook(body.webhook_url, served.settings)
-    request = to_generation(body, served.settings, one_image=mode.kind == "binary")
     compiled = await to_thread.run_sync(_compile, served, request, body)
-    warnings = [*without_effect(body.advanced_params), *compiled.warnings]
+    warnings = [*warnings, *without_effect(body.advanced_params, flow), *compiled.warnings]
     raw = served.settings.base64_raw if mode.base64_raw is None else mode.base64_raw
     record = Record(
         params=history_params(body, request),
@@ -42,7 +61,7 @@ async def submit_text_to_image(served: Services, body: TextToImage, mode: Mode) 
     )
     job = await served.jobs.submit(
         NewJob(
-            kind=TEXT_TO_IMAGE,
+            kind=flow.job_type,
             contract=CONTRACT,
             graph=compiled.graph.to_json(),
             outputs=tuple(compiled.outputs),
@@ -70,18 +89,13 @@ def history_params(body: TextToImage, request: GenerationRequest) -> dict[str, o
     }
     given["loras"] = [[lora.enabled, lora.name, lora.weight] for lora in request.loras or ()]
     given["image_seed"] = str(request.seed)
-    return given | {
-        "input_image": None,
-        "input_mask": None,
-        "image_prompts": [],
-        "async_process": None,
-        "webhook_url": None,
-    }
+    absent: dict[str, object] = {"input_image": None, "input_mask": None, "image_prompts": []}
+    return absent | given | {"async_process": None, "webhook_url": None}
 
 
 def _compile(served: Services, request: GenerationRequest, body: TextToImage) -> Compiled:
     try:
-        return compile_graph(request, served.library.catalog)
+        return compile_request(request, served.library.catalog)
     except Refused as refused:
         raise refused_field(refused, body) from refused
 

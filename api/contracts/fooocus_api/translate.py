@@ -5,11 +5,17 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from api.contracts.fooocus_api.image_schemas import Inpaint as InpaintBody
+from api.contracts.fooocus_api.image_schemas import UpscaleVary, UpscaleVaryForm
 from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
 from api.errors import Fault, InvalidRequest, shown
+from api.input_images import ReadImage
 from api.settings import Settings
-from graphs.request import NO_EFFECT_ON_TEXT_TO_IMAGE, FreeU, GenerationRequest, Lora, Refused
+from graphs.inpaint_choice import ENGINES
+from graphs.names import find_folded
+from graphs.request import NO_EFFECT_ON_TEXT_TO_IMAGE, FreeU, GenerationRequest, Inpaint, InputImage, Lora, Refused
 from graphs.sizes import parse_aspect_ratio
+from graphs.uov import DISABLED
 
 # A refiner that could be switched to is refused (graphs.resolve), so what steers the switch has nothing to steer.
 NO_EFFECT_WITHOUT_REFINER = {
@@ -32,7 +38,47 @@ WIRE_NAMES: dict[str, tuple[str, ...]] = {
     "sampler": ("advanced_params", "sampler_name"),
     "scheduler": ("advanced_params", "scheduler_name"),
     "freeu": ("advanced_params", "freeu_enabled"),
+    "inpaint.mask": ("input_mask",),
+    "inpaint.outpaint": ("outpaint_selections",),
+    "inpaint.distances": ("outpaint_selections",),
+    "inpaint.additional_prompt": ("inpaint_additional_prompt",),
+    "inpaint.strength": ("advanced_params", "inpaint_strength"),
+    "inpaint.respective_field": ("advanced_params", "inpaint_respective_field"),
+    "inpaint.erode_or_dilate": ("advanced_params", "inpaint_erode_or_dilate"),
+    "inpaint.engine": ("advanced_params", "inpaint_engine"),
 }
+
+
+class Flow(msgspec.Struct, frozen=True):
+    """What a route makes. job_type: as the contract names it. uses: advanced settings that mean something here only."""
+
+    name: str
+    job_type: str
+    uses: frozenset[str] = frozenset()
+
+
+TEXT_TO_IMAGE = Flow("text-to-image", "Text to Image")
+UPSCALE_VARY = Flow(
+    "upscale and vary",
+    "Image Upscale or Variation",
+    frozenset({"overwrite_vary_strength", "overwrite_upscale_strength"}),
+)
+INPAINT = Flow(
+    "inpainting",
+    "Image Inpaint or Outpaint",
+    frozenset(
+        {
+            "debugging_inpaint_preprocessor",
+            "inpaint_disable_initial_latent",
+            "inpaint_engine",
+            "inpaint_strength",
+            "inpaint_respective_field",
+            "inpaint_mask_upload_checkbox",
+            "invert_mask_checkbox",
+            "inpaint_erode_or_dilate",
+        }
+    ),
+)
 
 
 def _given(value: Any) -> Any:
@@ -101,13 +147,66 @@ def _advanced(advanced: AdvancedParams, settings: Settings) -> dict[str, Any]:
     }
 
 
-def without_effect(advanced: AdvancedParams) -> list[str]:
-    """One warning for every advanced setting that was changed and means nothing for text-to-image."""
+def to_upscale_vary(
+    body: UpscaleVary | UpscaleVaryForm, settings: Settings, image: InputImage, *, one_image: bool = False
+) -> tuple[GenerationRequest, list[str]]:
+    """Translate a body whose picture is stored. Returns the request and what will not be done."""
+    advanced = body.advanced_params
+    request = msgspec.structs.replace(
+        to_generation(body, settings, one_image=one_image),
+        input_image=image,
+        uov_method=body.uov_method,
+        upscale_value=_given(body.upscale_value),
+        overwrite_vary_strength=advanced.overwrite_vary_strength,
+        overwrite_upscale_strength=advanced.overwrite_upscale_strength,
+    )
+    unused = "uov_method is Disabled: the picture is not used, only the prompt."
+    return request, [unused] if body.uov_method == DISABLED else []
+
+
+def to_inpaint(
+    body: InpaintBody, settings: Settings, image: InputImage, mask: ReadImage | None, *, one_image: bool = False
+) -> tuple[GenerationRequest, list[str]]:
+    """Translate a body whose pictures are stored. A mask with nothing painted counts as none."""
+    advanced, warnings = body.advanced_params, []
+    if mask is not None and not mask.painted:
+        warnings.append("Nothing in the mask is white: there is nothing to repaint.")
+    # Clients send the default along with everything else, so it stands for the preset's engine.
+    engine = None if advanced.inpaint_engine == AdvancedParams().inpaint_engine else advanced.inpaint_engine
+    if engine is not None and find_folded(engine, ENGINES) is None:
+        warnings.append(f"There is no inpaint engine {engine[:40]!r}; the preset's is used.")
+        engine = None
+    inpaint = Inpaint(
+        mask=mask.stored.name if mask is not None and mask.painted else None,
+        outpaint=_given(body.outpaint_selections) or (),
+        distances=(
+            body.outpaint_distance_left,
+            body.outpaint_distance_top,
+            body.outpaint_distance_right,
+            body.outpaint_distance_bottom,
+        ),
+        additional_prompt=body.inpaint_additional_prompt,
+        strength=advanced.inpaint_strength,
+        respective_field=advanced.inpaint_respective_field,
+        erode_or_dilate=advanced.inpaint_erode_or_dilate,
+        invert_mask=advanced.invert_mask_checkbox,
+        engine=engine,
+        disable_initial_latent=advanced.inpaint_disable_initial_latent,
+        debug=advanced.debugging_inpaint_preprocessor,
+    )
+    request = to_generation(body, settings, one_image=one_image)
+    return msgspec.structs.replace(request, input_image=image, inpaint=inpaint), warnings
+
+
+def without_effect(advanced: AdvancedParams, flow: Flow = TEXT_TO_IMAGE) -> list[str]:
+    """One warning for every advanced setting that was changed and means nothing for this flow."""
     plain = AdvancedParams()
     return [
-        f"advanced_params.{name} has no effect on text-to-image: {reason}."
+        f"advanced_params.{name} has no effect on {flow.name}: {reason}."
         for name, reason in (NO_EFFECT_ON_TEXT_TO_IMAGE | NO_EFFECT_WITHOUT_REFINER).items()
-        if name in AdvancedParams.__struct_fields__ and getattr(advanced, name) != getattr(plain, name)
+        if name in AdvancedParams.__struct_fields__
+        and name not in flow.uses
+        and getattr(advanced, name) != getattr(plain, name)
     ]
 
 
