@@ -113,7 +113,10 @@ def _store(data: bytes, folder: Path, mask: bool) -> ReadImage:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{name}.{os.getpid()}.{threading.get_ident()}.part"
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # the job that needs it is on the disk before its id is answered
         temporary.replace(path)
     return ReadImage(InputImage(name, image.width, image.height), painted)
 

@@ -43,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     apikey: Annotated[str, _doc("Key that requests must carry in X-API-KEY; empty means open.")] = ""
     webhook_url: Annotated[str, _doc("Address told about every finished job that names none itself.")] = ""
     allow_hosts: Annotated[
-        str, _doc("Hosts inside requests (webhooks) that may be asked although they are not public; a comma list.")
+        str, _doc("Hosts inside requests (pictures, webhooks) that may be asked although not public; a comma list.")
     ] = ""
     queue_size: Annotated[int, _doc("Jobs waiting and running before new ones are refused.", ge=1)] = 100
     queue_history: Annotated[int, _doc("Finished jobs kept, with their files; 0 keeps all.", ge=0)] = 0
@@ -67,7 +67,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, _doc("Default of adm_scaler_end; releases of Fooocus behaved as 0.3.", ge=0, le=1)
     ] = 0.5
     max_body: Annotated[int, _doc("Largest JSON request body in bytes.", ge=1024)] = 64 * 2**20
-    max_upload: Annotated[int, _doc("Largest uploaded file in bytes.", ge=1024)] = 100 * 2**20
+    max_upload: Annotated[int, _doc("Largest file, uploaded or fetched from an address, in bytes.", ge=1024)] = (
+        100 * 2**20
+    )
 
     @property
     def models_dir(self) -> Path:
