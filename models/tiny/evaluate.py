@@ -26,7 +26,7 @@ from models.tiny.scenes import ARRANGEMENTS, PLACES, SIZES, Scene, Thing, combin
 
 REPOSITORY = Path(__file__).parents[2]
 SHEET = REPOSITORY / "docs" / "images" / "tiny-grid.png"
-FIGURES = REPOSITORY / "docs" / "images" / "tiny-grid.json"
+FIGURES = Path(__file__).parent / "figures.json"
 SHOWN = {"one object": 32, "two objects": 16}  # pictures of a setting on the contact sheet
 
 Fields = dict[str, Any]  # of `graphs.request.GenerationRequest`
