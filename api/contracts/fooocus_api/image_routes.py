@@ -13,7 +13,8 @@ from api import forms
 from api.contracts.fooocus_api import answers
 from api.contracts.fooocus_api.image_schemas import Inpaint, UpscaleVary, UpscaleVaryForm, WithImage
 from api.contracts.fooocus_api.submit import check_room, submit
-from api.contracts.fooocus_api.translate import INPAINT, UPSCALE_VARY, to_inpaint, to_upscale_vary
+from api.contracts.fooocus_api.translate import INPAINT, UPSCALE_VARY
+from api.contracts.fooocus_api.translate_images import to_inpaint, to_upscale_vary
 from api.decode import decode
 from api.errors import Fault, InvalidRequest
 from api.input_images import is_absent, read_image

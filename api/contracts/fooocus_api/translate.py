@@ -5,17 +5,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from api.contracts.fooocus_api.image_schemas import Inpaint as InpaintBody
-from api.contracts.fooocus_api.image_schemas import UpscaleVary, UpscaleVaryForm
 from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
 from api.errors import Fault, InvalidRequest, shown
-from api.input_images import ReadImage
 from api.settings import Settings
-from graphs.inpaint_choice import ENGINES
-from graphs.names import find_folded
-from graphs.request import NO_EFFECT_ON_TEXT_TO_IMAGE, FreeU, GenerationRequest, Inpaint, InputImage, Lora, Refused
+from graphs.request import NO_EFFECT_ON_TEXT_TO_IMAGE, FreeU, GenerationRequest, Lora, Refused
 from graphs.sizes import parse_aspect_ratio
-from graphs.uov import DISABLED
 
 # A refiner that could be switched to is refused (graphs.resolve), so what steers the switch has nothing to steer.
 NO_EFFECT_WITHOUT_REFINER = {
@@ -81,30 +75,30 @@ INPAINT = Flow(
 )
 
 
-def _given(value: Any) -> Any:
+def given(value: Any) -> Any:
     """None for a field that was not given."""
     return None if isinstance(value, UnsetType) else value
 
 
 def to_generation(body: TextToImage, settings: Settings, *, one_image: bool = False) -> GenerationRequest:
     """Translate a body. The seed is settled here, so that the graph that follows is a pure value."""
-    size = _given(body.aspect_ratios_selection)
+    size = given(body.aspect_ratios_selection)
     width, height = parse_aspect_ratio(size) if size else (None, None)
     advanced = body.advanced_params
     request = GenerationRequest(
-        prompt=_given(body.prompt),
-        negative_prompt=_given(body.negative_prompt),
-        styles=_given(body.style_selections),
-        performance=_given(body.performance_selection),
+        prompt=given(body.prompt),
+        negative_prompt=given(body.negative_prompt),
+        styles=given(body.style_selections),
+        performance=given(body.performance_selection),
         width=width,
         height=height,
-        image_number=1 if one_image else _given(body.image_number),
+        image_number=1 if one_image else given(body.image_number),
         seed=body.image_seed,
-        sharpness=_given(body.sharpness),
-        guidance_scale=_given(body.guidance_scale),
-        base_model=_given(body.base_model_name),
-        refiner_model=_given(body.refiner_model_name),
-        refiner_switch=_given(body.refiner_switch),
+        sharpness=given(body.sharpness),
+        guidance_scale=given(body.guidance_scale),
+        base_model=given(body.base_model_name),
+        refiner_model=given(body.refiner_model_name),
+        refiner_switch=given(body.refiner_switch),
         loras=_loras(body),
         save_extension=body.save_extension,
         save_name=body.save_name,
@@ -131,11 +125,11 @@ def _advanced(advanced: AdvancedParams, settings: Settings) -> dict[str, Any]:
     return {
         **scaler,
         "refiner_swap_method": advanced.refiner_swap_method,
-        "adaptive_cfg": _given(advanced.adaptive_cfg),
-        "clip_skip": _given(advanced.clip_skip),
-        "sampler": _given(advanced.sampler_name),
-        "scheduler": _given(advanced.scheduler_name),
-        "vae": _given(advanced.vae_name),
+        "adaptive_cfg": given(advanced.adaptive_cfg),
+        "clip_skip": given(advanced.clip_skip),
+        "sampler": given(advanced.sampler_name),
+        "scheduler": given(advanced.scheduler_name),
+        "vae": given(advanced.vae_name),
         "overwrite_step": advanced.overwrite_step if advanced.overwrite_step > 0 else None,
         "overwrite_switch": advanced.overwrite_switch if advanced.overwrite_switch > 0 else None,
         "overwrite_width": advanced.overwrite_width,
@@ -145,57 +139,6 @@ def _advanced(advanced: AdvancedParams, settings: Settings) -> dict[str, Any]:
         "disable_seed_increment": advanced.disable_seed_increment,
         "black_out_nsfw": advanced.black_out_nsfw,
     }
-
-
-def to_upscale_vary(
-    body: UpscaleVary | UpscaleVaryForm, settings: Settings, image: InputImage, *, one_image: bool = False
-) -> tuple[GenerationRequest, list[str]]:
-    """Translate a body whose picture is stored. Returns the request and what will not be done."""
-    advanced = body.advanced_params
-    request = msgspec.structs.replace(
-        to_generation(body, settings, one_image=one_image),
-        input_image=image,
-        uov_method=body.uov_method,
-        upscale_value=_given(body.upscale_value),
-        overwrite_vary_strength=advanced.overwrite_vary_strength,
-        overwrite_upscale_strength=advanced.overwrite_upscale_strength,
-    )
-    unused = "uov_method is Disabled: the picture is not used, only the prompt."
-    return request, [unused] if body.uov_method == DISABLED else []
-
-
-def to_inpaint(
-    body: InpaintBody, settings: Settings, image: InputImage, mask: ReadImage | None, *, one_image: bool = False
-) -> tuple[GenerationRequest, list[str]]:
-    """Translate a body whose pictures are stored. A mask with nothing painted counts as none."""
-    advanced, warnings = body.advanced_params, []
-    if mask is not None and not mask.painted:
-        warnings.append("Nothing in the mask is white: there is nothing to repaint.")
-    # Clients send the default along with everything else, so it stands for the preset's engine.
-    engine = None if advanced.inpaint_engine == AdvancedParams().inpaint_engine else advanced.inpaint_engine
-    if engine is not None and find_folded(engine, ENGINES) is None:
-        warnings.append(f"There is no inpaint engine {engine[:40]!r}; the preset's is used.")
-        engine = None
-    inpaint = Inpaint(
-        mask=mask.stored.name if mask is not None and mask.painted else None,
-        outpaint=_given(body.outpaint_selections) or (),
-        distances=(
-            body.outpaint_distance_left,
-            body.outpaint_distance_top,
-            body.outpaint_distance_right,
-            body.outpaint_distance_bottom,
-        ),
-        additional_prompt=body.inpaint_additional_prompt,
-        strength=advanced.inpaint_strength,
-        respective_field=advanced.inpaint_respective_field,
-        erode_or_dilate=advanced.inpaint_erode_or_dilate,
-        invert_mask=advanced.invert_mask_checkbox,
-        engine=engine,
-        disable_initial_latent=advanced.inpaint_disable_initial_latent,
-        debug=advanced.debugging_inpaint_preprocessor,
-    )
-    request = to_generation(body, settings, one_image=one_image)
-    return msgspec.structs.replace(request, input_image=image, inpaint=inpaint), warnings
 
 
 def without_effect(advanced: AdvancedParams, flow: Flow = TEXT_TO_IMAGE) -> list[str]:
@@ -218,6 +161,6 @@ def refused_field(refused: Refused, body: TextToImage) -> InvalidRequest:
     value: Any = body
     for name in wire:
         value = getattr(value, name, None)
-    given = None if isinstance(value, UnsetType) else msgspec.to_builtins(value)
+    sent = None if isinstance(value, UnsetType) else msgspec.to_builtins(value)
     msg = f"Value error, {refused.message} {refused.hint}".strip()
-    return InvalidRequest([Fault("value_error", ("body", *wire), msg, shown(given), {"error": refused.message})])
+    return InvalidRequest([Fault("value_error", ("body", *wire), msg, shown(sent), {"error": refused.message})])
