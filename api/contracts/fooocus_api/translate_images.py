@@ -37,7 +37,7 @@ def to_inpaint(
     """Translate a body whose pictures are stored. A mask with nothing painted counts as none."""
     advanced, warnings = body.advanced_params, []
     if mask is not None and not mask.painted:
-        warnings.append("Nothing in the mask is white: there is nothing to repaint.")
+        warnings.append("Nothing in the mask is white: it counts as none.")
     # Clients send the default along with everything else, so it stands for the preset's engine.
     engine = None if advanced.inpaint_engine == AdvancedParams().inpaint_engine else advanced.inpaint_engine
     if engine is not None and find_folded(engine, ENGINES) is None:
