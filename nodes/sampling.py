@@ -8,33 +8,20 @@ from engine.context import Context
 from engine.node import node
 from engine.types import Choices, Widget
 from models.sampling.run import sample, sample_custom
-from models.sampling.samplers import SAMPLERS, find_sampler
+from models.sampling.samplers import COMFY_SAMPLERS, FOOOCUS_SAMPLERS, SAMPLERS, find_sampler
 from models.sampling.schedules import COMFY_SCHEDULERS, FOOOCUS_SCHEDULERS
 from nodes.sockets import Conditioning, Latent, Model, Sampler, Sigmas
 from nodes.step_report import StepReport
-
-COMFY_SAMPLERS = (
-    "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral",
-    "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_sde_gpu",
-    "dpmpp_2m", "dpmpp_2m_cfg_pp", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu",
-    "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm", "ipndm", "ipndm_v", "deis", "res_multistep",
-    "res_multistep_cfg_pp", "res_multistep_ancestral", "res_multistep_ancestral_cfg_pp", "gradient_estimation",
-    "gradient_estimation_cfg_pp", "er_sde", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece", "ddim",
-    "uni_pc", "uni_pc_bh2",
-)  # fmt: skip
-FOOOCUS_SAMPLERS = (
-    "euler", "euler_ancestral", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpm_adaptive",
-    "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_3m_sde",
-    "dpmpp_3m_sde_gpu", "ddpm", "lcm", "tcd", "restart", "ddim", "uni_pc", "uni_pc_bh2",
-)  # fmt: skip
-"""The order in which each interface lists them: the first is what an editor takes when nothing is chosen."""
 
 MAX_SEED = 2**64 - 1
 MAX_STEPS = 10_000
 
 
 def _in_order(*lists: tuple[str, ...], known: dict) -> tuple[str, ...]:
-    """Join lists, each name once, without those that are not implemented."""
+    """Join lists, each name once, without those that are not implemented.
+
+    The order is each interface's own: the first name is what an editor takes when nothing is chosen.
+    """
     return tuple(name for name in dict.fromkeys(name for names in lists for name in names) if name in known)
 
 
