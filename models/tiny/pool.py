@@ -18,7 +18,7 @@ from PIL import Image
 
 from models.tiny import WORK
 from models.tiny.architecture import VAE_SCALING
-from models.tiny.scenes import SHAPES, Scene, draw, random_scene
+from models.tiny.scenes import SHAPES, Scene, Thing, draw, random_scene
 
 log = logging.getLogger("tiny.pool")
 SHARD = 256
@@ -104,7 +104,8 @@ class Pool:
             if path.name in self.seen:
                 continue
             self.seen.add(path.name)
-            shard = torch.load(path, weights_only=False)  # our own file: it holds Scene objects
+            with torch.serialization.safe_globals([Scene, Thing]):
+                shard = torch.load(path, weights_only=True)
             size = shard["size"]
             for scene in shard["scenes"]:
                 mine = self.scenes.setdefault(size, [])
