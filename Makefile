@@ -26,6 +26,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps k-diffusion==0.1.1.post1  # an oracle; of its dependencies sampling.py needs only what is here
 	@touch $@
 
 demo: $(VENV)/.runtime
