@@ -15,7 +15,6 @@ from graphs.request import GenerationRequest
 from graphs.resolve import Generation
 from graphs.styles import StyleBook
 
-SCHEMES = ("fooocus", "a1111")
 MAX_CHARACTERS = 1_000_000  # No picture says more about itself; longer text is not read.
 
 

@@ -12,7 +12,7 @@ what is loaded.
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -232,17 +232,24 @@ def _damaged(path: str | Path, error: KeyError) -> BadModelFile:
     return BadModelFile(path, f"lacks the tensor {error.args[0]}", "The file is damaged or another architecture.")
 
 
+_MaybeClip = TypeVar("_MaybeClip", Clip, None)
+
+
 def add_lora(
-    model: Model, clip: Clip | None, lora: LoraFile, strength_model: float, strength_clip: float
-) -> tuple[Model, Clip | None, tuple[str, ...]]:
-    """Return model and clip with a LoRA added, and warnings. A file made for another architecture changes nothing."""
+    model: Model, clip: _MaybeClip, lora: LoraFile, strength_model: float, strength_clip: float
+) -> tuple[Model, _MaybeClip, tuple[str, ...]]:
+    """Return model and clip with a LoRA added, and warnings.
+
+    A file made for another architecture changes nothing, nor does a strength of 0.
+    """
     sizes = {"unet": model.unet.sizes}
     if clip is not None:
         sizes |= {"clip_l": clip.l.sizes, "clip_g": clip.g.sizes}
     match = match_lora(lora, sizes)
     if match.skipped:
         return model, clip, match.warnings
-    model = model.patched(loras=(*model.loras, LoraPatch(match, strength_model)))
-    if clip is not None:
+    if strength_model != 0:
+        model = model.patched(loras=(*model.loras, LoraPatch(match, strength_model)))
+    if clip is not None and strength_clip != 0:
         clip = clip.patched(loras=(*clip.loras, LoraPatch(match, strength_clip)))
     return model, clip, match.warnings

@@ -8,8 +8,7 @@ from msgspec import Meta
 from engine.context import Context
 from engine.node import node
 from engine.types import Choices, Widget
-from models.lora import LoraPatch, match_lora
-from models.sdxl import load_checkpoint, load_vae
+from models.sdxl import add_lora, load_checkpoint, load_vae
 from nodes.runtime import Runtime, file_identity, model_names
 from nodes.sockets import Clip, Model, Vae
 
@@ -63,18 +62,8 @@ def load_lora_node(
     """Add a LoRA to the UNet and both text encoders. A file made for another architecture changes nothing."""
     if strength_model == 0 and strength_clip == 0:
         return model, clip
-    match = match_lora(
-        context.runtime.lora(lora_name),
-        {"unet": model.unet.sizes, "clip_l": clip.l.sizes, "clip_g": clip.g.sizes},
-    )
-    for warning in match.warnings:
-        log.warning("%s", warning)
-    if match.skipped:
-        return model, clip
-    if strength_model != 0:
-        model = model.patched(loras=(*model.loras, LoraPatch(match, strength_model)))
-    if strength_clip != 0:
-        clip = clip.patched(loras=(*clip.loras, LoraPatch(match, strength_clip)))
+    model, clip, warnings = add_lora(model, clip, context.runtime.lora(lora_name), strength_model, strength_clip)
+    _tell(warnings)
     return model, clip
 
 
@@ -88,7 +77,11 @@ def load_lora_model_only(model: Model, lora_name: LoraName, strength_model: Lora
     """Add a LoRA to the UNet alone."""
     if strength_model == 0:
         return model
-    match = match_lora(context.runtime.lora(lora_name), {"unet": model.unet.sizes})
-    for warning in match.warnings:
+    model, _, warnings = add_lora(model, None, context.runtime.lora(lora_name), strength_model, 0.0)
+    _tell(warnings)
+    return model
+
+
+def _tell(warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
         log.warning("%s", warning)
-    return model if match.skipped else model.patched(loras=(*model.loras, LoraPatch(match, strength_model)))

@@ -52,10 +52,6 @@ class ControlFile:
     hints: tuple[tuple[int, int], ...]
     sizes: ControlNetSizes | None
 
-    @property
-    def is_lora(self) -> bool:
-        return self.sizes is None
-
 
 def read_control_file(path: str | Path) -> ControlFile:
     """Read names and shapes of a ControlNet or Control-LoRA. Raises BadModelFile."""

@@ -15,7 +15,6 @@ Performance = Literal["Speed", "Quality", "Extreme Speed", "Lightning", "Hyper-S
 Extension = Literal["png", "jpg", "jpeg", "webp"]
 Scheme = Literal["fooocus", "a1111"]
 SCHEME_SPELLINGS = {"a111": "a1111", "foocus": "fooocus"}
-MAX_LORAS = 5
 
 
 def _size_text(text: str) -> str:
