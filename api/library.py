@@ -15,6 +15,17 @@ from models.folders import ModelFolders, read_extra_paths
 
 log = logging.getLogger(__name__)
 
+# Kinds of the files that flows look for by role (graphs.known_files).
+CATALOGUED = (
+    "controlnet",
+    "clip_vision",
+    "vae_approx",
+    "inpaint",
+    "sam",
+    "safety_checker",
+    "prompt_expansion",
+    "loras",
+)
 HASH_PATIENCE_S = 2.0  # a checkpoint of many gigabytes is hashed behind the first request's back
 
 
@@ -77,6 +88,7 @@ class Library:
             embeddings=self.folders.list("embeddings"),
             upscale_models=self.folders.list("upscale_models"),
             inpaint_models=self.folders.list("inpaint"),
+            files={kind: self.folders.list(kind) for kind in CATALOGUED},
             data_dir=self._settings.data,
             default_preset=self._settings.preset,
             hash_of=self.hash_of,

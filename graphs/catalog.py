@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from graphs.known_files import KNOWN_FILES
 from graphs.names import find_file, find_folded
 from graphs.presets import NO_PRESET, Preset, load_presets
+from graphs.request import Refused
 from graphs.styles import StyleBook
 from graphs.wildcards import SHIPPED as SHIPPED_WILDCARDS
 from graphs.wildcards import Wildcards
@@ -24,6 +26,18 @@ class Expansion(Protocol):
     def __call__(self, prompt: str, seed: int) -> str: ...
 
 
+class MissingFile(Refused):
+    """A flow needs a model file that is not there."""
+
+    def __init__(self, role: str, field: str) -> None:
+        known = KNOWN_FILES[role]
+        super().__init__(
+            field,
+            f"{known.used_by} needs the file {known.name} in models/{known.kind}, which is not there.",
+            f"Get it with: focal models download {known.name}",
+        )
+
+
 def _unknown_hash(folder: str, name: str) -> str:
     return ""
 
@@ -32,6 +46,7 @@ def _unknown_hash(folder: str, name: str) -> str:
 class Catalog:
     """Names are as listed by the model folders: relative paths with `/`, sub-folders kept.
 
+    files: names by kind of the model folders, for the kinds that have no field of their own here.
     default_preset: the preset that fills what requests leave open; "" chooses (`preset_in_force`).
     hash_of: (folder such as "checkpoints", name) → first ten hex digits of the file's SHA-256, "" while unknown.
     expansion: the model behind `Fooocus V2`; none is shipped.
@@ -43,6 +58,7 @@ class Catalog:
     embeddings: Sequence[str] = ()
     upscale_models: Sequence[str] = ()
     inpaint_models: Sequence[str] = ()
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
     styles: StyleBook = field(default_factory=StyleBook.load)
     wildcards: Wildcards = field(default_factory=Wildcards)
     presets: Mapping[str, Preset] = field(default_factory=load_presets)
@@ -60,6 +76,7 @@ class Catalog:
         embeddings: Sequence[str] = (),
         upscale_models: Sequence[str] = (),
         inpaint_models: Sequence[str] = (),
+        files: Mapping[str, Sequence[str]] | None = None,
         data_dir: Path | None = None,
         default_preset: str = "",
         hash_of: Callable[[str, str], str] = _unknown_hash,
@@ -75,6 +92,7 @@ class Catalog:
             embeddings=tuple(embeddings),
             upscale_models=tuple(upscale_models),
             inpaint_models=tuple(inpaint_models),
+            files={kind: tuple(names) for kind, names in (files or {}).items()},
             styles=StyleBook.load(mine.get("styles")),
             wildcards=Wildcards(wildcard_roots),
             presets=load_presets(mine.get("presets")),
@@ -114,6 +132,22 @@ class Catalog:
         if found := self.preset_checkpoint(self.preset_in_force):
             return found
         return next(iter(self.real_checkpoints or self.checkpoints), None)
+
+    def file_for(self, role: str, field: str, checkpoint: str | None = None) -> str:
+        """The installed file of a role of `KNOWN_FILES`; the tiny one only beside the tiny checkpoint.
+
+        checkpoint: the one in use; without it, the default one. Raises Refused for `field`, naming file, folder and
+        command, when the file is missing.
+        """
+        known = KNOWN_FILES[role]
+        installed = self.files.get(known.kind, ())
+        beside = checkpoint or self.default_checkpoint
+        if beside is not None and is_tiny(beside) and known.tiny and find_file(known.tiny, installed):
+            return known.tiny
+        for name in (known.name, *known.others):
+            if found := find_file(name, installed):
+                return found
+        raise MissingFile(role, field)
 
     def upscaler(self, checkpoint: str) -> str | None:
         """The upscaler to use beside a checkpoint: Fooocus's own, else any other; the tiny one only beside tiny."""

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.errors import FocalError
+from graphs.request_parts import Enhance, FreeU, ImagePrompt, Inpaint, InputImage, Lora, Preprocessing
 
 MAX_SEED = 2**63 - 1
 
@@ -85,59 +86,6 @@ MAX_PROMPT_LINES = 400  # Each line, and each style, is a chunk that the text en
 MAX_STYLES = 300
 
 
-class Lora(Struct, frozen=True):
-    """One LoRA slot. `name` is a file name as listed; "" and "None" are empty slots."""
-
-    name: str
-    weight: float = 1.0
-    enabled: bool = True
-
-    @property
-    def used(self) -> bool:
-        return self.enabled and self.name not in ("", "None")
-
-
-class InputImage(Struct, frozen=True):
-    """A picture of the input folder: its name there, and its size in pixels, turned as its EXIF says."""
-
-    name: str
-    width: int
-    height: int
-
-
-class Inpaint(Struct, frozen=True, omit_defaults=True):
-    """What to repaint of the input image, and how. `graphs.inpaint_choice` reads it.
-
-    mask: the name of a picture in the input folder, white where to repaint. outpaint: sides to extend the picture by,
-    of left, top, right, bottom. distances: pixels for left, top, right, bottom; what is not above 0 becomes 30 % of the
-    picture. additional_prompt: put in front of the prompt. strength: share of the noise, 0..1. respective_field: 0
-    shows the model only the surroundings of the mask, 1 the whole picture. erode_or_dilate: pixels to grow the mask by,
-    negative to shrink. invert_mask: repaint the rest, after that. engine: None, v1, v2.5, v2.6; not given, the
-    preset's. disable_initial_latent: start from nothing inside the mask. debug: only show fill, mask and area.
-    """
-
-    mask: str | None = None
-    outpaint: Sequence[str] = ()
-    distances: tuple[int, int, int, int] = (0, 0, 0, 0)
-    additional_prompt: str = ""
-    strength: float = 1.0
-    respective_field: float = 1.0
-    erode_or_dilate: int = 0
-    invert_mask: bool = False
-    engine: str | None = None
-    disable_initial_latent: bool = False
-    debug: bool = False
-
-
-class FreeU(Struct, frozen=True):
-    """FreeU V2 factors: b1, b2 scale the backbone, s1, s2 the skip connections."""
-
-    b1: float = 1.01
-    b2: float = 1.02
-    s1: float = 0.99
-    s2: float = 0.95
-
-
 class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A request for pictures. None means "not given": the preset decides.
 
@@ -146,6 +94,9 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     overwrite_*: values above 0 replace what performance mode, size and method say.
     uov_method: what to do with input_image, one of `graphs.uov.METHODS`. upscale_value: the factor of Upscale (Custom).
     inpaint: what to repaint of input_image, where uov_method is Disabled.
+    image_prompts: pictures that steer whatever flow this is; a request that carries them and an input image mixes both.
+    enhance: stages that run on every picture of the flow, or on a picture of their own.
+    generate_image_grid: one more picture that shows all others.
     """
 
     prompt: str | None = None
@@ -190,6 +141,10 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     overwrite_vary_strength: float = -1
     overwrite_upscale_strength: float = -1
     inpaint: Inpaint | None = None
+    image_prompts: Sequence[ImagePrompt] = ()
+    preprocessing: Preprocessing = Preprocessing()
+    enhance: Enhance | None = None
+    generate_image_grid: bool = False
 
     save_extension: Literal["png", "jpg", "jpeg", "webp"] = "png"
     save_name: str = ""

@@ -36,11 +36,13 @@ KINDS: dict[str, tuple[str, ...]] = {
     "sam": ("sam",),
 }
 ALIASES = {"clip": "text_encoders", "unet": "diffusion_models", "t2i_adapter": "controlnet"}
-EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".fooocus.patch")
+EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".onnx", ".fooocus.patch")
 """Also the pickle formats: asked for, they get an error that says why they are refused, not "no such file"."""
 
 TINY_CHECKPOINT = Path(__file__).parent / "tiny" / "checkpoints" / "focal-tiny-sdxl.safetensors"
 TINY_UPSCALER = TINY_CHECKPOINT.with_name("focal-tiny-upscaler-4x.safetensors")
+EMBEDDED = TINY_CHECKPOINT.parent
+"""The tiny models of the repository: `EMBEDDED/<kind>/<file>`, searched after every other folder."""
 
 _HASHES_FILE = "model_hashes.json"
 _READ_BYTES = 1 << 20
@@ -62,8 +64,8 @@ class ModelFolders:
     """The folders of each kind, first root first.
 
     roots: folders that hold `checkpoints/`, `loras/` and so on. extra: further folders by kind, as read_extra_paths
-    gives them. cache_dir: where hashes are kept; None keeps them in memory. The embedded tiny models are always listed
-    last.
+    gives them. cache_dir: where hashes are kept; None keeps them in memory. The embedded models, `tiny_checkpoint`,
+    `tiny_upscaler` and all below `tiny_models`, are always listed last.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class ModelFolders:
         cache_dir: Path | None = None,
         tiny_checkpoint: Path | None = TINY_CHECKPOINT,
         tiny_upscaler: Path | None = TINY_UPSCALER,
+        tiny_models: Path | None = EMBEDDED,
     ) -> None:
         self._folders = {kind: [root / name for root in roots for name in names] for kind, names in KINDS.items()}
         for kind, folders in (extra or {}).items():
@@ -80,6 +83,7 @@ class ModelFolders:
             own += [folder for folder in folders if folder not in own]
         embedded = {"checkpoints": tiny_checkpoint, "upscale_models": tiny_upscaler}
         self._embedded = {kind: path for kind, path in embedded.items() if path is not None}
+        self._tiny_models = tiny_models
         self._hashes = _HashCache(cache_dir / _HASHES_FILE if cache_dir else None)
 
     @property
@@ -102,8 +106,8 @@ class ModelFolders:
 
     def list(self, kind: str) -> "list[str]":
         """Return the names of a kind's files, sorted without regard to case; the embedded one comes last."""
-        found, embedded = self._files(kind), self._embedded.get(kind)
-        return sorted(found, key=lambda name: (found[name] == embedded, name.casefold(), name))
+        found, embedded = self._files(kind), self._embedded_files(kind)
+        return sorted(found, key=lambda name: (found[name] == embedded.get(name), name.casefold(), name))
 
     def path(self, kind: str, name: str) -> Path:
         """Return the file behind a name. Raises ModelNotFound with the folders searched and the nearest names."""
@@ -126,9 +130,13 @@ class ModelFolders:
         for folder in self.folders(kind):
             for name, path in _walk(folder):
                 found.setdefault(name, path)
-        embedded = self._embedded.get(kind)
+        return self._embedded_files(kind) | found
+
+    def _embedded_files(self, kind: str) -> dict[str, Path]:
+        found = dict(_walk(self._tiny_models / kind)) if self._tiny_models else {}
+        embedded = self._embedded.get(ALIASES.get(kind, kind))
         if embedded is not None and embedded.is_file():
-            found.setdefault(embedded.name, embedded)
+            found[embedded.name] = embedded
         return found
 
     def _advice(self, kind: str, name: str, known: Sequence[str]) -> str:
