@@ -8,6 +8,20 @@ from msgspec import Struct
 MISC = "https://huggingface.co/lllyasviel/misc/resolve/main/"
 MASHB1T = "https://huggingface.co/mashb1t/misc/resolve/main/"
 INPAINT = "https://huggingface.co/lllyasviel/fooocus_inpaint/resolve/main/"
+REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
+GROUNDING_DINO = "https://github.com/IDEA-Research/GroundingDINO/releases/download/v0.1.0-alpha/"
+BERT = "https://huggingface.co/google-bert/bert-base-uncased/resolve/main/"
+
+U2NET_FAMILY: tuple[str, ...] = (
+    "u2net",
+    "u2netp",
+    "u2net_human_seg",
+    "u2net_cloth_seg",
+    "silueta",
+    "isnet-general-use",
+    "isnet-anime",
+)
+SAM_FILES = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
 
 
 class KnownFile(Struct, frozen=True, kw_only=True):
@@ -39,4 +53,30 @@ KNOWN_FILES: dict[str, KnownFile] = {
         tiny="focal-tiny-control-cpds.safetensors",
         used_by="CPDS",
     ),
+    "grounding_dino": KnownFile(
+        kind="inpaint",
+        name="groundingdino_swint_ogc.pth",
+        url=GROUNDING_DINO + "groundingdino_swint_ogc.pth",
+        used_by="The mask model sam",
+    ),
+    "grounding_dino.vocabulary": KnownFile(
+        kind="inpaint",
+        name="bert-base-uncased/vocab.txt",
+        url=BERT + "vocab.txt",
+        used_by="The mask model sam",
+    ),
+    **{
+        f"sam.{size}": KnownFile(kind="sam", name=name, url=MASHB1T + name, used_by=f"The mask model sam with {size}")
+        for size, name in SAM_FILES.items()
+    },
+    **{
+        f"u2net.{model}": KnownFile(
+            kind="inpaint",
+            name=f"{model}.onnx",
+            url=f"{REMBG}{model}.onnx",
+            tiny="" if model == "u2net_cloth_seg" else "focal-tiny-u2net.onnx",  # clothes are four classes, not one
+            used_by=f"The mask model {model}",
+        )
+        for model in U2NET_FAMILY
+    },
 }
