@@ -102,7 +102,8 @@ class Supervisor:
 
     async def call(self, method: str, *, timeout_s: float | None = 60.0, **arguments: Any) -> Any:
         """Ask the worker: validate(graph, targets), object_info(class_type), free(models, results), runtime(name,
-        arguments). Waits for one that starts. Raises WorkerUnavailable (also after `timeout_s`), CallFailed."""
+        arguments), run_aside(run_id, graph, outputs) between two jobs. Waits for one that starts. Raises
+        WorkerUnavailable (also after `timeout_s`), CallFailed."""
         try:
             async with asyncio.timeout(timeout_s):
                 return await (await self.wait_ready()).call(method, arguments)

@@ -11,8 +11,8 @@ from typing import Any
 
 from engine.cache import ResultCache
 from engine.context import RunContext
-from engine.errors import FocalError
-from engine.events import Event
+from engine.errors import FocalError, Interrupted
+from engine.events import Event, Failed, Succeeded, UiByNode
 from engine.executor import Executor
 from engine.jobs.errors import GraphRefused
 from engine.jobs.messages import Run, WorkerConfig
@@ -59,6 +59,17 @@ class Workbench:
         if checked.error is not None or set(run.outputs) - set(checked.outputs):
             raise GraphRefused(checked.error, checked.node_errors)
         self._executor.run(checked.graph, checked.outputs, context=context, emit=emit)
+
+    def run_aside(self, run: Run, interrupt: threading.Event) -> UiByNode:
+        """Run a graph that is no job and give what its nodes had for the client. Raises FocalError when it fails."""
+        last: list[Event] = []
+        self.run(run, interrupt, lambda event: last.__setitem__(slice(None), [event]))
+        match last[0]:
+            case Succeeded(ui=ui):
+                return ui
+            case Failed() as failed:
+                raise FocalError(failed.code, f"{failed.node_type}: {failed.message}", failed.hint)
+        raise Interrupted
 
     def validate(self, graph: dict[str, Any], targets: list[str] | None = None) -> dict[str, Any]:
         """Every reason the graph is refused, and the graph as it will run: the fields of `Validation` as JSON."""

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from engine.errors import FocalError
+from engine.events import UiByNode
 from engine.jobs.channel import Channel
 from engine.jobs.job import JobFailure
 from engine.jobs.messages import (
@@ -77,6 +78,9 @@ class Worker:
             case Interrupt():
                 if flag := self._interrupts.get(message.job_id):
                     flag.set()
+            case Call(method="run_aside"):  # on the thread that runs graphs, when its turn comes
+                self._interrupts[message.arguments["run_id"]] = threading.Event()
+                self._tasks.put(lambda: self._answer(message))
             case Call():
                 self._callers.submit(self._answer, message)
 
@@ -108,6 +112,12 @@ class Worker:
         del self._interrupts[run.job_id]
         self._channel.send(Ended(run.job_id, run.attempt, failure))
 
+    def _run_aside(self, bench: Workbench, run_id: str, graph: dict[str, Any], outputs: list[str]) -> UiByNode:
+        try:
+            return bench.run_aside(Run(run_id, 0, graph, tuple(outputs), {"previews": False}), self._interrupts[run_id])
+        finally:
+            del self._interrupts[run_id]
+
     def _answer(self, call: Call) -> None:
         try:
             answer = Answer(call.call_id, self._call(call))
@@ -127,6 +137,8 @@ class Worker:
                 return bench.object_info(**call.arguments)
             case "runtime":
                 return bench.call_runtime(**call.arguments)
+            case "run_aside":
+                return self._run_aside(bench, **call.arguments)
             case "free":  # between runs, never under one
                 self._tasks.put(lambda: bench.free(**call.arguments))
                 return None
