@@ -88,7 +88,7 @@ class Library:
             embeddings=self.folders.list("embeddings"),
             upscale_models=self.folders.list("upscale_models"),
             inpaint_models=self.folders.list("inpaint"),
-            files={kind: self.folders.list(kind) for kind in CATALOGUED},
+            files={kind: [*self.folders.list(kind), *self.folders.beside(kind)] for kind in CATALOGUED},
             data_dir=self._settings.data,
             default_preset=self._settings.preset,
             hash_of=self.hash_of,

@@ -17,6 +17,11 @@ TINY = "tiny"
 TINY_CHECKPOINT = "focal-tiny-sdxl.safetensors"
 TINY_UPSCALER = "focal-tiny-upscaler-4x.safetensors"
 UPSCALER = "fooocus_upscaler_s409985e5.bin"  # Fooocus's own; its results are what users know
+NO_WEIGHTS = (
+    ".txt",
+    ".csv",
+    ".json",
+)  # vocabularies, tables of tags, configurations: a stem shared with weights is no match
 NATIVE_PX, TINY_NATIVE_PX = 1024, 128  # side of the pictures that a checkpoint was trained on
 
 
@@ -140,7 +145,8 @@ class Catalog:
         command, when the file is missing.
         """
         known = KNOWN_FILES[role]
-        installed = self.files.get(known.kind, ())
+        beside_weights = known.name.endswith(NO_WEIGHTS)
+        installed = [name for name in self.files.get(known.kind, ()) if name.endswith(NO_WEIGHTS) == beside_weights]
         beside = checkpoint or self.default_checkpoint
         if beside is not None and is_tiny(beside) and known.tiny and find_file(known.tiny, installed):
             return known.tiny

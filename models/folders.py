@@ -38,6 +38,12 @@ KINDS: dict[str, tuple[str, ...]] = {
 ALIASES = {"clip": "text_encoders", "unet": "diffusion_models", "t2i_adapter": "controlnet"}
 EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".onnx", ".fooocus.patch")
 """Also the pickle formats: asked for, they get an error that says why they are refused, not "no such file"."""
+BESIDE: dict[str, tuple[str, ...]] = {
+    "clip_vision": (".csv", ".txt"),
+    "inpaint": (".txt",),
+    "prompt_expansion": (".json", ".txt"),
+}
+"""Endings of files that stand beside weights: vocabularies, tables of tags, configurations."""
 
 TINY_CHECKPOINT = Path(__file__).parent / "tiny" / "checkpoints" / "focal-tiny-sdxl.safetensors"
 TINY_UPSCALER = TINY_CHECKPOINT.with_name("focal-tiny-upscaler-4x.safetensors")
@@ -109,9 +115,13 @@ class ModelFolders:
         found, embedded = self._files(kind), self._embedded_files(kind)
         return sorted(found, key=lambda name: (found[name] == embedded.get(name), name.casefold(), name))
 
+    def beside(self, kind: str) -> "list[str]":
+        """Return the names of the files of a kind that are no weights but belong to some: vocabularies and the like."""
+        return sorted(self._files(kind, BESIDE.get(ALIASES.get(kind, kind), ())))
+
     def path(self, kind: str, name: str) -> Path:
         """Return the file behind a name. Raises ModelNotFound with the folders searched and the nearest names."""
-        found = self._files(kind)
+        found = self._files(kind, EXTENSIONS + BESIDE.get(ALIASES.get(kind, kind), ()))
         path = found.get(name.replace("\\", "/"))
         if path is None:
             raise ModelNotFound(f"There is no {name[:200]!r} among {kind}.", self._advice(kind, name, list(found)))
@@ -125,17 +135,17 @@ class ModelFolders:
         """Return the first 10 hex digits of a file's SHA-256, as metadata writes it."""
         return self.sha256(self.path(kind, name))[:10]
 
-    def _files(self, kind: str) -> dict[str, Path]:
+    def _files(self, kind: str, endings: tuple[str, ...] = EXTENSIONS) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for folder in self.folders(kind):
-            for name, path in _walk(folder):
+            for name, path in _walk(folder, endings):
                 found.setdefault(name, path)
-        return self._embedded_files(kind) | found
+        return self._embedded_files(kind, endings) | found
 
-    def _embedded_files(self, kind: str) -> dict[str, Path]:
-        found = dict(_walk(self._tiny_models / kind)) if self._tiny_models else {}
+    def _embedded_files(self, kind: str, endings: tuple[str, ...] = EXTENSIONS) -> dict[str, Path]:
+        found = dict(_walk(self._tiny_models / kind, endings)) if self._tiny_models else {}
         embedded = self._embedded.get(ALIASES.get(kind, kind))
-        if embedded is not None and embedded.is_file():
+        if embedded is not None and embedded.is_file() and embedded.name.endswith(endings):
             found[embedded.name] = embedded
         return found
 
@@ -192,8 +202,8 @@ def _expanded(text: Any) -> Path:
     return Path(os.path.expanduser(os.path.expandvars(str(text))))
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield name and path of each model file below a folder.
+def _walk(folder: Path, endings: tuple[str, ...] = EXTENSIONS) -> Iterator[tuple[str, Path]]:
+    """Yield name and path of each model file below a folder: the files with one of these endings.
 
     Links are followed, wherever they lead: who may write into a model folder decides what is served, and a link into a
     hub cache or onto another disk is how many keep large files. No folder is entered twice: links may form circles.
@@ -207,7 +217,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
         entered.add(real)
         for file in files:
             path = Path(parent, file)
-            if file.lower().endswith(EXTENSIONS) and path.is_file():
+            if endings and file.lower().endswith(endings) and path.is_file():
                 yield path.relative_to(folder).as_posix(), path
 
 
