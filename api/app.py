@@ -15,10 +15,10 @@ from api import docs_page, files
 from api.auth import RequireKey, SameOriginGraphs
 from api.contracts.comfy import routes as comfy
 from api.contracts.comfy.socket import Hub
-from api.contracts.fooocus_api import answers, image_routes
+from api.contracts.fooocus_api import image_routes
 from api.contracts.fooocus_api import routes as fooocus_api
 from api.engine_room import running, worker_config
-from api.errors import on_focal_error, on_http_error, on_unexpected
+from api.errors import on_focal_error, on_http_error, on_queue_full, on_unexpected
 from api.library import Library
 from api.progress_board import ProgressBoard
 from api.retention import Retention
@@ -53,7 +53,7 @@ def create_app(settings: Settings, config: WorkerConfig | None = None, library: 
         routes=[*fooocus_api.routes(), *image_routes.routes(), *files.routes(), *docs_page.routes(), *comfy.routes()],
         middleware=middleware,
         exception_handlers={
-            QueueFull: answers.on_queue_full,
+            QueueFull: on_queue_full,
             FocalError: on_focal_error,
             HTTPException: on_http_error,
             500: on_unexpected,

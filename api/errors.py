@@ -29,7 +29,7 @@ STATUS: dict[str, int] = {
     "worker_died": 503,
     "worker_unavailable": 503,
 }
-REST_PREFIXES = ("/v1/", "/v2/", "/files/", "/ping", "/docs")
+REST_PREFIXES = ("/v1/", "/v2/", "/files/", "/ping", "/docs", "/tasks", "/outputs/", "/inputs/")
 
 
 class Fault(msgspec.Struct, omit_defaults=True):
@@ -107,6 +107,12 @@ async def on_focal_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FocalError)
     shape = rest_shape if request.url.path.startswith(REST_PREFIXES) else graph_shape
     return JSONResponse(shape(error), status_of(error))
+
+
+async def on_queue_full(request: Request, error: Exception) -> Response:
+    """Answer a refused submission as its contract left it in `request.state.queue_full`; others get a plain error."""
+    refusal = getattr(request.state, "queue_full", None)
+    return await on_focal_error(request, error) if refusal is None else refusal()
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

@@ -9,11 +9,10 @@ from starlette.responses import PlainTextResponse, Response
 
 from api.contracts.fooocus_api import replies
 from api.contracts.fooocus_api.replies import GeneratedImage
-from api.errors import on_focal_error
-from api.images import MEDIA_TYPES, accepted_type, convert
+from api.images import accepted_type
 from api.json_response import Json
+from api.results import first_picture
 from api.services import Services, services
-from engine.errors import FocalError
 from engine.jobs.job import Job
 
 STRICT_STATUS = {"QUEUE_IS_FULL": 409, "USER_CANCEL": 400, "ERROR": 500}
@@ -39,7 +38,7 @@ def mode_of(request: Request, *, async_process: bool) -> Mode:
         mode = Mode("binary", wanted, raw)
     else:
         mode = Mode("sync", base64_raw=raw)
-    request.state.mode = mode
+    request.state.queue_full = lambda: queue_full(mode, services(request))
     return mode
 
 
@@ -58,14 +57,9 @@ async def _binary(served: Services, job: Job, images: list[GeneratedImage], mode
     if not images or images[0].finish_reason != "SUCCESS":
         reason = images[0].finish_reason if images else "ERROR"
         return PlainTextResponse(reason, STRICT_STATUS[reason])
-    return Response(await to_thread.run_sync(first_picture, served, job, mode.media_type), media_type=mode.media_type)
-
-
-def first_picture(served: Services, job: Job, media_type: str) -> bytes:
-    """The first picture of a job, its stored bytes when the type is the same."""
-    path = replies.path_of(job.files()[0], served.settings)
-    data = path.read_bytes()
-    return data if MEDIA_TYPES[path.suffix.lstrip(".")] == media_type else convert(data, media_type)
+    return Response(
+        await to_thread.run_sync(first_picture, job, mode.media_type, served.settings), media_type=mode.media_type
+    )
 
 
 def queue_full(mode: Mode, served: Services) -> Response:
@@ -74,21 +68,6 @@ def queue_full(mode: Mode, served: Services) -> Response:
         return PlainTextResponse("QUEUE_IS_FULL", 409)
     body: Any = replies.QUEUE_FULL_JOB if mode.kind == "async" else replies.QUEUE_FULL
     return Json(body, _status(replies.QUEUE_FULL, served))
-
-
-async def on_queue_full(request: Request, error: Exception) -> Response:
-    """Answer a refused submission in its own mode; other contracts get a plain error."""
-    assert isinstance(error, FocalError)
-    mode = getattr(request.state, "mode", None)
-    return await on_focal_error(request, error) if mode is None else queue_full(mode, services(request))
-
-
-def with_warnings(response: Response, warnings: list[str]) -> Response:
-    """Say in X-Warning what was left out or replaced."""
-    if warnings:
-        text = "; ".join(warnings).encode("ascii", "replace").decode()
-        response.headers["X-Warning"] = "".join(c if c.isprintable() else " " for c in text)[:4000]
-    return response
 
 
 def _status(images: list[GeneratedImage], served: Services) -> int:

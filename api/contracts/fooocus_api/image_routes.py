@@ -21,6 +21,7 @@ from api.input_images import is_absent, read_image
 from api.json_response import Json
 from api.routing import both
 from api.services import services
+from api.warning_header import with_warnings
 
 MISSING: dict[str, str] = {
     "/v1/generation/image-prompt": "Image prompts",
@@ -46,7 +47,7 @@ async def upscale_vary(request: Request) -> Response:
     asked, warnings = to_upscale_vary(body, served.settings, image.stored, one_image=mode.kind == "binary")
     body = replace(body, input_image=image.stored.name, image_prompts=UNSET)
     job, warnings = await submit(served, body, asked, mode, UPSCALE_VARY, warnings)
-    return answers.with_warnings(await answers.answer(served, job, mode), warnings)
+    return with_warnings(await answers.answer(served, job, mode), warnings)
 
 
 async def inpaint_outpaint(request: Request) -> Response:
@@ -67,7 +68,7 @@ async def inpaint_outpaint(request: Request) -> Response:
     name = mask.stored.name if mask is not None else None
     body = replace(body, input_image=image.stored.name, input_mask=name, image_prompts=UNSET)
     job, warnings = await submit(served, body, asked, mode, INPAINT, warnings)
-    return answers.with_warnings(await answers.answer(served, job, mode), warnings)
+    return with_warnings(await answers.answer(served, job, mode), warnings)
 
 
 async def not_there_yet(request: Request) -> Response:

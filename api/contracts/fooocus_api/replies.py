@@ -2,13 +2,12 @@
 
 import base64
 import time
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
+from api import results
 from api.progress_board import Shown
 from api.settings import Settings
 from engine.jobs.job import Job, JobState, OutputFile
@@ -48,18 +47,10 @@ class HistoryEntry(Struct):
     is_finished: bool
 
 
-class PlannedImage(Struct):
-    """Which node saves picture i, and the seed it is drawn from."""
-
-    node: str
-    seed: str
-
-
 class Record(Struct):
-    """What the contract wants to find again in the job's `request`."""
+    """What the contract wants to find again in the job's `request`, beside the planned images."""
 
     params: dict[str, Any]
-    images: list[PlannedImage]
     require_base64: bool = False
     base64_raw: bool = False
 
@@ -70,43 +61,28 @@ NOT_FOUND_JOB = AsyncJob("", "Not Found", "ERROR", 0, "Job not found", None, Non
 
 
 def record_of(job: Job) -> Record:
-    """The contract's own record of a job; a job of another door has one image per output file."""
-    if job.contract == CONTRACT:
-        return msgspec.convert(job.request, Record)
-    return Record(params={}, images=[PlannedImage(node, "") for node in job.result if _file(job, node)])
-
-
-def url_of(file: OutputFile, settings: Settings) -> str:
-    """The absolute address of a result."""
-    folder = f"{quote(file.subfolder.replace(chr(92), '/'))}/" if file.subfolder else ""
-    return f"{settings.public_url}/files/{folder}{quote(file.filename)}"
-
-
-def path_of(file: OutputFile, settings: Settings) -> Path:
-    """Where a result lies on disk."""
-    return settings.data / "outputs" / file.subfolder / file.filename
+    """The contract's own record of a job; a job of another door has none."""
+    return msgspec.convert(job.request, Record) if job.contract == CONTRACT else Record(params={})
 
 
 def images(job: Job, settings: Settings, *, with_base64: bool = True) -> list[GeneratedImage]:
     """The pictures made so far; a job that did not succeed ends with one item that says why. Reads files for base64."""
     record = record_of(job)
     made: list[GeneratedImage] = []
-    for planned in record.images:
-        file = _file(job, planned.node)
-        if file is None:
-            break
+    for image in results.made(job):
+        file = image.file
         text = base64_text(file, settings, raw=record.base64_raw) if record.require_base64 and with_base64 else None
-        made.append(GeneratedImage(text, url_of(file, settings), planned.seed, "SUCCESS"))
+        made.append(GeneratedImage(text, results.url_of(job, file, settings), image.seed, "SUCCESS"))
     reason = _end_reason(job)
     if reason is not None:
-        cut = record.images[len(made)].seed if len(made) < len(record.images) else ""
-        made.append(GeneratedImage(None, None, cut, reason))
+        missing = (planned.seed for planned in results.planned(job) if results.file_of(job, planned.node) is None)
+        made.append(GeneratedImage(None, None, next(missing, ""), reason))
     return made
 
 
 def base64_text(file: OutputFile, settings: Settings, *, raw: bool) -> str | None:
     """The stored bytes as base64, behind a data: prefix unless raw; None when the file is gone."""
-    path = path_of(file, settings)
+    path = results.path_of(file, settings)
     try:
         text = base64.b64encode(path.read_bytes()).decode()
     except FileNotFoundError:
@@ -174,14 +150,6 @@ def webhook_body(job: Job, settings: Settings) -> dict[str, Any]:
     if job.error is not None:
         body["error"] = job.error.message
     return body
-
-
-def _file(job: Job, node: str) -> OutputFile | None:
-    pictures = job.result.get(node, {}).get("images") or []
-    if not pictures:
-        return None
-    first = pictures[0]
-    return OutputFile(first["filename"], first.get("subfolder", ""), first.get("type", "output"))
 
 
 def _end_reason(job: Job) -> FinishReason | None:

@@ -12,6 +12,7 @@ from api.decode import decode
 from api.json_response import Json
 from api.routing import both
 from api.services import services
+from api.warning_header import with_warnings
 from engine.jobs.job import canonical_id
 
 TEXT_BODY_LIMIT = 8 * 2**20  # bytes; a text request carries no pictures
@@ -22,7 +23,7 @@ async def text_to_image(request: Request) -> Response:
     body = decode(schemas.TextToImage, await bodies.read_json(request, TEXT_BODY_LIMIT))
     mode = answers.mode_of(request, async_process=body.async_process)
     job, warnings = await submit_text_to_image(services(request), body, mode)
-    return answers.with_warnings(await answers.answer(services(request), job, mode), warnings)
+    return with_warnings(await answers.answer(services(request), job, mode), warnings)
 
 
 async def query_job(request: Request) -> Response:
