@@ -1,5 +1,6 @@
 """Masks: float32 (B, H, W), 1 = selected = to be repainted."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -13,6 +14,15 @@ from nodes.sockets import Image, Mask
 
 MAX_SIDE = 16384
 CHANNELS = ("red", "green", "blue", "alpha")
+
+OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "multiply": lambda under, over: under * over,
+    "add": lambda under, over: under + over,
+    "subtract": lambda under, over: under - over,
+    "and": lambda under, over: torch.logical_and(under.round(), over.round()).float(),
+    "or": lambda under, over: torch.logical_or(under.round(), over.round()).float(),
+    "xor": lambda under, over: torch.logical_xor(under.round(), over.round()).float(),
+}
 
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE), Widget(default=512)]
 Place = Annotated[int, Meta(ge=0, le=MAX_SIDE), Widget(default=0)]
@@ -69,6 +79,57 @@ def grow_mask(
     for _ in range(min(abs(expand), max(grown.shape[-2:]))):
         grown = _spread(grown, diagonal=not tapered_corners)
     return (grown * sign)[:, 0]
+
+
+@node("FeatherMask", category="mask", display_name="Feather Mask")
+def feather_mask(mask: Mask, left: Place, top: Place, right: Place, bottom: Place) -> Mask:
+    """Fade a mask out towards its sides, over so many pixels each. The ramps multiply where they meet.
+
+    As in ComfyUI, the ramps of the right and the bottom start one pixel late and their last step, 1/n, falls on the
+    first column or row.
+    """
+    faded = mask.reshape(-1, *mask.shape[-2:]).clone()
+    height, width = faded.shape[-2:]
+    left, right = min(left, width), min(right, width)
+    top, bottom = min(top, height), min(bottom, height)
+    for k in range(left):
+        faded[:, :, k] *= (k + 1) / left
+    for k in range(right):
+        faded[:, :, -k] *= (k + 1) / right
+    for k in range(top):
+        faded[:, k, :] *= (k + 1) / top
+    for k in range(bottom):
+        faded[:, -k, :] *= (k + 1) / bottom
+    return faded
+
+
+@node("MaskComposite", category="mask", display_name="Mask Composite")
+def compose_masks(
+    destination: Mask,
+    source: Mask,
+    x: Place,
+    y: Place,
+    operation: Literal["multiply", "add", "subtract", "and", "or", "xor"],
+) -> Mask:
+    """Lay one mask over another at a place (pixels); what stands out is cut. and, or, xor round both to 0 and 1."""
+    out = destination.reshape(-1, *destination.shape[-2:]).clone()
+    over = source.reshape(-1, *source.shape[-2:])
+    height, width = min(over.shape[1], out.shape[1] - y), min(over.shape[2], out.shape[2] - x)
+    if height <= 0 or width <= 0:
+        return out
+    under, over = out[:, y : y + height, x : x + width], over[:, :height, :width]
+    out[:, y : y + height, x : x + width] = OPERATIONS[operation](under, over)
+    return out.clamp(0.0, 1.0)
+
+
+@node("ImageColorToMask", category="mask", display_name="Image Color to Mask")
+def colour_to_mask(
+    image: Image, color: Annotated[int, Meta(ge=0, le=0xFFFFFF), Widget(default=0, extra={"display": "color"})]
+) -> Mask:
+    """Select the pixels of exactly one colour, 0xRRGGBB, of the picture rounded to 8 bits."""
+    values = image[..., :3].clamp(0, 1).mul(255.0).round().to(torch.int64)
+    found = (values[..., 0] << 16) + (values[..., 1] << 8) + values[..., 2]
+    return (found == color).float()
 
 
 def _spread(x: Tensor, *, diagonal: bool) -> Tensor:

@@ -14,7 +14,7 @@ from engine.node import node
 from engine.types import Ui, Widget
 from models.files.image import encode_image, to_uint8
 from models.files.output import next_counter, safe_name, split_prefix, write_file, write_next
-from nodes.sockets import Image
+from nodes.sockets import Image, Mask
 
 
 @node("SaveGeneration", category="image", output=True, cacheable=False)
@@ -64,6 +64,13 @@ async def preview_image(images: Image, context: Context) -> Ui:
     """Save pictures in the temporary folder, to be looked at."""
     prefix = f"ComfyUI_temp_{secrets.token_hex(3)}"
     return await _save_numbered(images, context, prefix, context.temp_dir, "temp")
+
+
+@node("MaskPreview", category="mask", display_name="Preview Mask", output=True)
+async def preview_mask(mask: Mask, context: Context) -> Ui:
+    """Save masks as grey pictures in the temporary folder, to be looked at."""
+    images = mask.reshape(-1, *mask.shape[-2:], 1).expand(-1, -1, -1, 3)
+    return await _save_numbered(images, context, f"ComfyUI_temp_{secrets.token_hex(3)}", context.temp_dir, "temp")
 
 
 async def _save_numbered(images: Any, context: Context, prefix: str, root: Path, kind: str) -> Ui:

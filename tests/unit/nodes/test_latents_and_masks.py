@@ -129,6 +129,44 @@ def test_simple_pictures(call):
     assert call("ImageCrop", image=larger, width=99, height=2, x=3, y=99).shape == (2, 1, 5, 3)
 
 
+def test_a_feathered_mask_fades_over_so_many_pixels_with_comfyui_s_late_start_at_the_right(call):
+    faded = call("FeatherMask", mask=torch.ones(5, 8), left=4, top=0, right=0, bottom=0)
+    assert faded[0].tolist() == [[0.25, 0.5, 0.75, 1, 1, 1, 1, 1]] * 5
+    faded = call("FeatherMask", mask=torch.ones(1, 5, 8), left=0, top=0, right=2, bottom=0)
+    assert faded[0].tolist() == [[0.5, 1, 1, 1, 1, 1, 1, 1]] * 5
+    corner = call("FeatherMask", mask=torch.ones(1, 4, 4), left=2, top=99, right=0, bottom=0)
+    assert corner[0].tolist() == [[0.25 * row * 0.5, *[0.25 * row] * 3] for row in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [("multiply", 0.3), ("add", 1.0), ("subtract", 0.0), ("and", 0.0), ("or", 1.0), ("xor", 1.0)],
+)
+def test_a_mask_is_laid_over_another(call, operation, expected):
+    under, over = torch.full((2, 4, 6), 0.5), torch.full((1, 9, 3), 0.6)
+    laid = call("MaskComposite", destination=under, source=over, x=4, y=1, operation=operation)
+    inside = torch.zeros(4, 6, dtype=torch.bool)
+    inside[1:, 4:] = True
+    assert torch.allclose(laid[:, inside], torch.tensor(expected))
+    assert (laid[:, ~inside] == 0.5).all()
+    assert torch.equal(call("MaskComposite", destination=under, source=over, x=6, y=0, operation=operation), under)
+
+
+def test_pixels_of_exactly_one_colour_are_selected(call):
+    image = torch.tensor([[[[1.0, 0.5, 0.0, 0.3], [1.0, 0.504, 0.0, 1.0], [2.0, 0.502, -1.0, 1.0]]]])
+    assert call("ImageColorToMask", image=image, color=0xFF8000).tolist() == [[[1, 0, 1]]]
+
+
+def test_a_mask_is_shown_as_a_grey_picture(workshop: Workshop):
+    graph = {
+        "1": {"class_type": "SolidMask", "inputs": {"value": 0.5, "width": 6, "height": 4}},
+        "2": {"class_type": "MaskPreview", "inputs": {"mask": ["1", 0]}},
+    }
+    shown = pixels(workshop, graph)
+    assert shown.shape == (4, 6, 3)
+    assert np.unique(shown).tolist() == [127]
+
+
 def test_one_channel_of_a_file_is_a_mask(workshop: Workshop, call):
     array = np.zeros((4, 6, 4), dtype=np.uint8)
     array[..., 1], array[..., 3] = 51, 204

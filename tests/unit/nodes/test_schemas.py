@@ -193,6 +193,16 @@ COMFYUI = {
         | {"height": (INT, 512, 1, 16384)},
         ["MASK"],
     ),
+    "FeatherMask": (
+        {"mask": "MASK"} | dict.fromkeys(("left", "top", "right", "bottom"), (INT, 0, 0, 16384)),
+        ["MASK"],
+    ),
+    "MaskComposite": (
+        {"destination": "MASK", "source": "MASK", "x": (INT, 0, 0, 16384), "y": (INT, 0, 0, 16384), "operation": COMBO},
+        ["MASK"],
+    ),
+    "ImageColorToMask": ({"image": "IMAGE", "color": (INT, 0, 0, 0xFFFFFF)}, ["MASK"]),
+    "MaskPreview": ({"mask": "MASK"}, []),
     "ThresholdMask": ({"mask": "MASK", "value": (FLOAT, 0.5, 0.0, 1.0)}, ["MASK"]),
     "FreeU_V2": (
         {"model": "MODEL", "b1": (FLOAT, 1.3, 0.0, 10.0), "b2": (FLOAT, 1.4, 0.0, 10.0)}
