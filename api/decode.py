@@ -2,8 +2,9 @@
 
 The coercion rules are those that clients of the REST contracts rely on: numbers as text, booleans as words, `null`
 for "not given", names in any case, unknown fields ignored. `msgspec.Meta(extra=...)` adds to a field: `choices` (a
-literal's words in the order to print), `aliases` (other spellings of them) and `read` (a function that checks or
-rewrites the value, raising ValueError).
+literal's words in the order to print), `aliases` (other spellings of them), `lone` (a text in place of a list is its
+one entry) and `read` (a function that checks or rewrites the value, raising ValueError). A field whose type says None
+keeps a `null` that was sent.
 """
 
 import math
@@ -64,9 +65,15 @@ def _struct(plan: types.StructType, data: Any, loc: Loc, faults: list[Fault]) ->
         name = next((n for n in names if data.get(n) is not None), None)
         if name is not None:
             values[field.name] = _value(field.type, data[name], (*loc, name), faults)
+        elif _may_be_null(field.type) and any(n in data for n in names):
+            values[field.name] = None
         elif field.required:
             faults.append(Fault("missing", (*loc, field.name), "Field required", shown(dict(data))))
     return plan.cls(**values) if len(faults) == before else None
+
+
+def _may_be_null(kind: types.Type) -> bool:
+    return isinstance(kind, types.UnionType) and any(isinstance(t, types.NoneType) for t in kind.types)
 
 
 def _value(kind: types.Type, value: Any, loc: Loc, faults: list[Fault]) -> Any:
@@ -87,6 +94,8 @@ def _value(kind: types.Type, value: Any, loc: Loc, faults: list[Fault]) -> Any:
 
 
 def _list(kind: types.ListType, value: Any, loc: Loc, faults: list[Fault], extra: Mapping[str, Any]) -> Any:
+    if isinstance(value, str) and extra.get("lone"):
+        value = [value]
     if not isinstance(value, list):
         faults.append(Fault("list_type", loc, "Input should be a valid list", shown(value)))
         return None

@@ -61,6 +61,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[str, _doc("Log level: critical, error, warning, info, debug.")] = "info"
     base64_raw: Annotated[bool, _doc("Return base64 without the data: prefix.")] = False
     strict_status: Annotated[bool, _doc("Answer failed jobs with status 409, 400 or 500 in JSON modes too.")] = False
+    strict: Annotated[
+        bool, _doc("Refuse unknown names (models, LoRAs, styles, samplers, presets) instead of going on without them.")
+    ] = False
     adm_scaler_positive: Annotated[float, _doc("Default of adm_scaler_positive.", ge=0, le=3)] = 1.5
     adm_scaler_negative: Annotated[float, _doc("Default of adm_scaler_negative.", ge=0, le=3)] = 0.8
     adm_scaler_end: Annotated[

@@ -6,13 +6,17 @@ A name that no file answers to is replaced or left out with a warning, as client
 from typing import TypeVar
 
 from graphs.catalog import Catalog
-from graphs.names import did_you_mean, find_file
+from graphs.names import UnknownName, did_you_mean, find_file
 from graphs.performance import Performance
 from graphs.presets import DEFAULT_VAE, Preset
 from graphs.prompts import take_lora_tokens
 from graphs.request import GenerationRequest, Lora, Refused
 
 NO_MODEL = ("", "none")
+# What the REST documents print as the default checkpoint: it means the installed default, whatever that is.
+DOCUMENTED_DEFAULTS = tuple(
+    f"juggernautxl_{version}rundiffusion.safetensors" for version in ("version6", "version7", "v6", "v7", "v8")
+)
 T = TypeVar("T")
 
 
@@ -28,7 +32,9 @@ def installed_checkpoint(request: GenerationRequest, preset: Preset, catalog: Ca
         if found := find_file(asked, catalog.checkpoints):
             return found
         near = did_you_mean(asked, catalog.checkpoints)
-        warnings.append(f"There is no checkpoint {asked!r}; {default!r} is used.{near}")
+        text = f"There is no checkpoint {asked!r}; {default!r} is used.{near}"
+        is_documented = asked.strip().casefold() in DOCUMENTED_DEFAULTS
+        warnings.append(text if is_documented else UnknownName("base_model", text))
     elif default and catalog.preset_checkpoint(preset) is None:
         warnings.append(f"The model of preset {preset.name!r}, {preset.base_model!r}, is absent; {default!r} is used.")
     if default is None:
@@ -43,7 +49,8 @@ def installed_vae(request: GenerationRequest, preset: Preset, catalog: Catalog, 
     found = find_file(asked, catalog.vaes)
     if found is None:
         near = did_you_mean(asked, catalog.vaes)
-        warnings.append(f"There is no VAE {asked!r}; the checkpoint's own is used.{near}")
+        text = f"There is no VAE {asked!r}; the checkpoint's own is used.{near}"
+        warnings.append(text if request.vae is None else UnknownName("vae", text))
     return found
 
 
@@ -60,12 +67,15 @@ def installed_loras(
             chosen.append(Lora(found, float(lora.weight)))
         else:
             near = did_you_mean(lora.name, catalog.loras)
-            warnings.append(f"There is no LoRA {lora.name!r}; it was left out.{near}")
+            text = f"There is no LoRA {lora.name!r}; it was left out.{near}"
+            warnings.append(text if request.loras is None else UnknownName("loras", text))
     own = find_file(mode.distilled.lora, catalog.loras) if mode.distilled else None
     main, loras, unknown = take_lora_tokens(
         main, chosen, [name for name in catalog.loras if name != own], preset.max_loras
     )
-    warnings += [f"There is no LoRA {name!r}; its token in the prompt was left out." for name in unknown]
+    warnings += [
+        UnknownName("prompt", f"There is no LoRA {name!r}; its token in the prompt was left out.") for name in unknown
+    ]
     if mode.distilled:
         if own is None:
             raise Refused(
@@ -87,7 +97,8 @@ def check_refiner(
         return
     if find_file(asked, catalog.checkpoints) is None:
         near = did_you_mean(asked, catalog.checkpoints)
-        warnings.append(f"There is no refiner {asked!r}; none is used.{near}")
+        text = f"There is no refiner {asked!r}; none is used.{near}"
+        warnings.append(text if request.refiner_model is None else UnknownName("refiner_model", text))
     elif request.refiner_model is None:
         warnings.append(
             f"Preset {preset.name!r} asks for the refiner {asked!r}; Focal has none yet and goes on without."

@@ -5,6 +5,17 @@ from difflib import get_close_matches
 from pathlib import PurePosixPath
 
 
+class UnknownName(str):
+    """A warning about a name that nothing answers to. field: of the GenerationRequest that gave it."""
+
+    field: str
+
+    def __new__(cls, field: str, text: str) -> "UnknownName":
+        made = super().__new__(cls, text)
+        made.field = field
+        return made
+
+
 def find_folded(name: str, names: Iterable[str]) -> str | None:
     """The entry equal to a name, else the first equal to it in any case."""
     listed = list(names)

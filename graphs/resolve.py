@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from graphs.catalog import Catalog
 from graphs.installed import check_refiner, given, installed_checkpoint, installed_loras, installed_vae
-from graphs.names import did_you_mean, find_folded
+from graphs.names import UnknownName, did_you_mean, find_folded
 from graphs.performance import PERFORMANCES, Performance, performance
 from graphs.presets import Preset
 from graphs.prompts import split_lines
@@ -55,6 +55,8 @@ class Generation(Struct, frozen=True, kw_only=True):
 
     save_extension: str
     save_name: str
+    save_folder: str
+    save_by_time: bool
     save_metadata: bool
     metadata_scheme: str
     created_by: str
@@ -126,6 +128,8 @@ def _saving(request: GenerationRequest, preset: Preset) -> dict[str, Any]:
     return {
         "save_extension": request.save_extension,
         "save_name": request.save_name,
+        "save_folder": request.save_folder,
+        "save_by_time": request.save_by_time,
         "save_metadata": given(request.save_metadata, preset.save_metadata),
         "metadata_scheme": request.metadata_scheme,
         "created_by": request.created_by,
@@ -139,7 +143,8 @@ def _preset(request: GenerationRequest, catalog: Catalog, warnings: list[str]) -
     found = catalog.preset(request.preset)
     if found is None:
         near = did_you_mean(request.preset, catalog.presets)
-        warnings.append(f"There is no preset {request.preset!r}; the default one is used.{near}")
+        text = f"There is no preset {request.preset!r}; the default one is used.{near}"
+        warnings.append(UnknownName("preset", text))
     return found or catalog.preset_in_force
 
 
@@ -147,7 +152,8 @@ def _performance(request: GenerationRequest, preset: Preset, warnings: list[str]
     label = given(request.performance, preset.performance)
     mode = performance(label)
     if mode is None:
-        warnings.append(f"There is no performance mode {label!r}; Speed is used.{did_you_mean(label, PERFORMANCES)}")
+        text = f"There is no performance mode {label!r}; Speed is used.{did_you_mean(label, PERFORMANCES)}"
+        warnings.append(UnknownName("performance", text))
     return mode or PERFORMANCES["Speed"]
 
 
@@ -158,7 +164,7 @@ def _styles(asked: Sequence[str], catalog: Catalog, warnings: list[str]) -> tupl
         found = catalog.styles.find(name)
         if found is None:
             near = did_you_mean(name, catalog.styles.names)
-            warnings.append(f"There is no style {name!r}; it was left out.{near}")
+            warnings.append(UnknownName("styles", f"There is no style {name!r}; it was left out.{near}"))
         else:
             styles.append(found)
     return [name for name in styles if name != EXPANSION], EXPANSION in styles
@@ -210,5 +216,6 @@ def _listed(kind: str, asked: str | None, default: str, names: Sequence[str], wa
         return default
     found = find_folded(asked, names)
     if found is None:
-        warnings.append(f"There is no {kind} {asked!r}; {default!r} is used.{did_you_mean(asked, names)}")
+        text = f"There is no {kind} {asked!r}; {default!r} is used.{did_you_mean(asked, names)}"
+        warnings.append(UnknownName(kind, text))
     return found or default

@@ -14,10 +14,11 @@ from api.contracts.fooocus_api.translate import (
     to_generation,
     without_effect,
 )
+from api.errors import InvalidRequest
 from api.services import Services
-from api.submission import check_room, check_webhook, compiled, enqueue
+from api.submission import check_room, check_webhook, compiled, enqueue, refuse_unknown
 from engine.jobs.job import Job
-from graphs.request import GenerationRequest
+from graphs.request import GenerationRequest, Refused
 
 __all__ = ["check_room", "history_params", "submit", "submit_text_to_image"]
 
@@ -37,8 +38,13 @@ async def submit(
     Returns the job and what was left out or replaced. Raises InvalidRequest for what cannot be done, QueueFull.
     """
     await check_webhook(body.webhook_url, served)
-    made = await compiled(served, request, lambda refused: refused_field(refused, body))
+
+    def named(refused: Refused) -> InvalidRequest:
+        return refused_field(refused, body)
+
+    made = await compiled(served, request, named)
     warnings = [*warnings, *without_effect(body.advanced_params, flow), *made.warnings]
+    refuse_unknown(served, warnings, named)
     raw = served.settings.base64_raw if mode.base64_raw is None else mode.base64_raw
     record = Record(params=history_params(body, request), require_base64=body.require_base64, base64_raw=raw)
     job = await enqueue(
