@@ -34,6 +34,7 @@ from models.merge import Patch
 from models.tiles import Tiling
 from models.unet import UNet
 from models.vae import AutoencoderKL
+from models.vision.image_prompt import ImagePrompt
 
 SCALING = 0.13025  # of SDXL's latents
 NORM_GROUPS = 32  # of every published VAE; files of others say so in their metadata
@@ -66,6 +67,7 @@ class ModelOptions:
     schedule: Literal["lcm", "tcd", "edm_playground_v2.5"] | None = None
     freeu: FreeU | None = None
     inpaint: InpaintEngine | None = None
+    image_prompts: tuple[ImagePrompt, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,13 @@ GROUPS = 32
 
 @dataclass(frozen=True)
 class PreparedContext:
-    """Keys and values (B, heads, T, 64) of every cross-attention, in the modules' order: constant over a run."""
+    """Keys and values (B, heads, T, 64) of every cross-attention, in the modules' order: constant over a run.
+
+    pictures: the same of each image prompt, its weight already in the values; attended to apart from the words.
+    """
 
     keys_values: tuple[tuple[Tensor, Tensor], ...]
+    pictures: tuple[tuple[tuple[Tensor, Tensor], ...], ...] = ()
 
 
 class ResBlock(nn.Module):
@@ -84,7 +88,7 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, prepared: PreparedContext) -> Tensor:
         x = self.attn1(self.norm1(x)).add_(x)
-        x = self.attn2(self.norm2(x), *prepared.keys_values[self.attn2.index]).add_(x)
+        x = self.attn2(self.norm2(x), prepared).add_(x)
         return self.ff(self.norm3(x)).add_(x)
 
 
@@ -110,7 +114,10 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of the pixels to the prompt, whose keys and values come prepared."""
+    """Attention of the pixels to the prompt and to each image prompt, whose keys and values come prepared.
+
+    Image prompts as in IP-Adapter, https://arxiv.org/abs/2308.06721, equation 5: every softmax is its own.
+    """
 
     def __init__(self, width: int, context_dim: int) -> None:
         super().__init__()
@@ -121,8 +128,11 @@ class CrossAttention(nn.Module):
         self.to_v = nn.Linear(context_dim, width, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
-    def forward(self, x: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out = F.scaled_dot_product_attention(split_heads(self.to_q(x)), k, v)
+    def forward(self, x: Tensor, prepared: PreparedContext) -> Tensor:
+        q = split_heads(self.to_q(x))
+        out = F.scaled_dot_product_attention(q, *prepared.keys_values[self.index])
+        for picture in prepared.pictures:
+            out = out + F.scaled_dot_product_attention(q, *picture[self.index])
         return self.to_out[0](out.transpose(1, 2).flatten(2))
 
 

@@ -61,6 +61,25 @@ def open_pickled(path: str | Path, wrappers: Sequence[str] = ()) -> PickledFile:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
             break
+    return _checked(path, content)
+
+
+def open_pickled_groups(path: str | Path, groups: Sequence[str]) -> PickledFile:
+    """Read a file that holds a dict of such dicts, as `group.name` → tensor; groups of other names are left out.
+
+    Refuses what `open_pickled` refuses. Raises BadModelFile.
+    """
+    path = Path(path)
+    content = read_pickle(path)
+    tables = {group: content.get(group) for group in groups} if isinstance(content, dict) else {}
+    flat: dict[str, Any] = {}
+    for group, table in tables.items():
+        if isinstance(table, dict):
+            flat |= {f"{group}.{name}": tensor for name, tensor in table.items()}
+    return _checked(path, flat)
+
+
+def _checked(path: Path, content: Any) -> PickledFile:
     if not isinstance(content, dict) or not content:
         raise BadModelFile(path, "is no table of tensors", _CONVERT)
     for name, tensor in content.items():

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -15,6 +15,8 @@ from models.sampling.conditions import NEGATIVE, POSITIVE, Entry
 from models.sampling.guidance import guide, guide_adaptively, is_unguided, progress_at
 from models.sampling.parameterization import Parameterization
 from models.text.size import emphasis_applies
+from models.vision.apply import with_pictures
+from models.vision.image_prompt import ImagePrompt
 
 if TYPE_CHECKING:
     from models.sdxl import Model
@@ -62,6 +64,7 @@ class Forward:
     y_early: Tensor
     y_late: Tensor
     controls: list[ActiveControl]
+    pictured: dict[tuple[ImagePrompt, ...], Any] = field(default_factory=dict)  # the context with these image prompts
 
     @property
     def area(self) -> Area:
@@ -73,7 +76,7 @@ class GuidedDenoiser:
 
     batch: pictures per latent. Entries of the negative branch come first in every forward. What a forward needs is
     prepared when a set of entries first becomes active and kept for the rest of the run. model: whose UNet it is; asked
-    for only by controls.
+    for only by controls. image_prompts: what steers all entries, each until its stop.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class GuidedDenoiser:
         batch: int = 1,
         freeu: FreeU | None = None,
         model: "Model | None" = None,
+        image_prompts: Sequence[ImagePrompt] = (),
     ) -> None:
         self.parameterization = parameterization
         self.guidance = guidance
@@ -94,6 +98,7 @@ class GuidedDenoiser:
         self._batch = batch
         self._options: dict[str, Any] = {"freeu": freeu}
         self._model = model
+        self._image_prompts = image_prompts
         self._forwards: dict[tuple[int, ...], list[Forward]] = {}
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
@@ -135,7 +140,7 @@ class GuidedDenoiser:
             y = forward.y_early if early else forward.y_late
             injections = injections_at(forward.controls, sigma, rows, timesteps, y)
             options = self._options if injections is None else {**self._options, "injections": injections}
-            output = self._network(rows, timesteps, forward.context, y, **options)
+            output = self._network(rows, timesteps, self._context(forward, timestep), y, **options)
             outputs += zip(forward.entries, output.split(self._batch), strict=True)
         return {branch: self.parameterization.denoised(x, _merge(x, branch, outputs), sigma) for branch in branches}
 
@@ -155,6 +160,16 @@ class GuidedDenoiser:
         y_early, y_late = self._stack([e.y_early for e in entries]), self._stack([e.y_late for e in entries])
         controls = self._controls(entries[0], context)
         return Forward(entries, self._network.prepare(context), y_early, y_late, controls)
+
+    def _context(self, forward: Forward, timestep: float) -> Any:
+        """The words' keys and values, and those of the image prompts that still hold."""
+        active = tuple(prompt for prompt in self._image_prompts if prompt.holds_at(progress_at(timestep)))
+        if not active:
+            return forward.context
+        if active not in forward.pictured:
+            positive = [entry.branch == POSITIVE for entry in forward.entries]
+            forward.pictured[active] = with_pictures(forward.context, active, positive, self._stack)
+        return forward.pictured[active]
 
     def _controls(self, entry: Entry, context: Tensor) -> list[ActiveControl]:
         if entry.control is None or self._model is None:

@@ -1,0 +1,1 @@
+"""Pictures as conditioning: CLIP's image encoder, IP-Adapters, faces."""
