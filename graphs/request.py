@@ -97,6 +97,8 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     image_prompts: pictures that steer whatever flow this is; a request that carries them and an input image mixes both.
     enhance: stages that run on every picture of the flow, or on a picture of their own.
     generate_image_grid: one more picture that shows all others.
+    save_folder: below the results, instead of the day's. save_by_time: files without a save_name are named by the time
+    instead of the job.
     """
 
     prompt: str | None = None
@@ -148,6 +150,8 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     save_extension: Literal["png", "jpg", "jpeg", "webp"] = "png"
     save_name: str = ""
+    save_folder: str = ""
+    save_by_time: bool = False
     save_metadata: bool | None = None
     metadata_scheme: Literal["fooocus", "a1111"] = "fooocus"
     created_by: str = ""

@@ -1,11 +1,12 @@
 """The end of every flow: pictures are saved, and the caller learns which node saves which."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from engine.graph import Graph
-from graphs.builder import GraphBuilder, Node
+from graphs.builder import GraphBuilder, Link, Node
 from graphs.catalog import Catalog
 from graphs.images import ImageText
 from graphs.metadata import payload
@@ -38,15 +39,38 @@ class Compiled(Struct, frozen=True):
         return [image.node_id for image in self.images]
 
 
-def save(g: GraphBuilder, images: Node, text: ImageText, generation: Generation, catalog: Catalog) -> ImagePlan:
+def save_plain(g: GraphBuilder, picture: Node | Link, generation: Generation, index: int = 0) -> ImagePlan:
+    """Write a picture that no prompt made, without metadata."""
+    saved = g.SaveGeneration(
+        images=picture,
+        **_name(generation),
+        index=index,
+        extension=generation.save_extension,
+        metadata="",
+        scheme="",
+    )
+    return ImagePlan(index, saved.node_id, generation.seed, "", "", [])
+
+
+def save(g: GraphBuilder, images: Node | Link, text: ImageText, generation: Generation, catalog: Catalog) -> ImagePlan:
     """Write the picture, with its metadata when asked for."""
     scheme = generation.metadata_scheme if generation.save_metadata else ""
     saved = g.SaveGeneration(
         images=images,
-        name=generation.save_name,
+        **_name(generation),
         index=text.index,
         extension=generation.save_extension,
         metadata=payload(generation, text, catalog) if scheme else "",
         scheme=scheme,
     )
     return ImagePlan(text.index, saved.node_id, text.seed, text.prompt, text.negative_prompt, list(text.styles))
+
+
+def _name(generation: Generation) -> dict[str, Any]:
+    """How the file is called; what is not asked for does not stand in the graph."""
+    name: dict[str, Any] = {"name": generation.save_name}
+    if generation.save_folder:
+        name["folder"] = generation.save_folder
+    if generation.save_by_time and not generation.save_name:
+        name["by_time"] = True
+    return name

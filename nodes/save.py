@@ -26,24 +26,31 @@ async def save_generation(
     extension: Literal["png", "jpg", "jpeg", "webp"] = "png",
     metadata: str = "",
     scheme: str = "",
+    folder: str = "",
+    by_time: bool = False,
 ) -> Ui:
     """Save the pictures of a generation as `<day>/<name>-<index>.<extension>` in the output folder.
 
-    name: the job's id when empty; a name of the client's that is taken gets -1, -2 … behind it. metadata: what the
+    name: the job's id when empty; a name of the client's that is taken gets -1, -2 … behind it. folder: instead of the
+    day's. by_time: without a name the file is called by the time and four digits, as Fooocus does. metadata: what the
     picture was made with, as `scheme` (fooocus or a1111) writes it; it goes into the file together with the graph.
     Without it the file carries nothing but the picture.
     """
     texts = {"parameters": metadata, "fooocus_scheme": scheme, "prompt": _graph_json(context)} if metadata else {}
-    day, stem = time.strftime("%Y-%m-%d"), safe_name(name or context.job_id)
+    subfolder = safe_name(folder) if folder else time.strftime("%Y-%m-%d")
+    stem = safe_name(name or context.job_id)
 
     def write(number: int, pixels: Any) -> dict[str, str]:
-        folder, data = context.output_dir / day, encode_image(to_uint8(pixels), extension, texts)
+        place, data = context.output_dir / subfolder, encode_image(to_uint8(pixels), extension, texts)
         filename = f"{stem}-{number}.{extension}"
         if name:
-            filename, _ = write_next(folder, lambda n: f"{stem}-{number}{f'-{n}' if n else ''}.{extension}", 0, data)
+            filename, _ = write_next(place, lambda n: f"{stem}-{number}{f'-{n}' if n else ''}.{extension}", 0, data)
+        elif by_time:
+            moment, first = time.strftime("%Y-%m-%d_%H-%M-%S"), 1000 + secrets.randbelow(9000)
+            filename, _ = write_next(place, lambda n: f"{moment}_{n}.{extension}", first, data)
         else:  # the job's own name: a second attempt of the job replaces what the first one left
-            write_file(folder / filename, data)
-        return {"filename": filename, "subfolder": day, "type": "output"}
+            write_file(place / filename, data)
+        return {"filename": filename, "subfolder": subfolder, "type": "output"}
 
     writing = [asyncio.to_thread(write, number, pixels) for number, pixels in enumerate(images, start=index)]
     return Ui({"images": await asyncio.gather(*writing)})

@@ -129,14 +129,18 @@ def save_generation(
     extension: str = "png",
     metadata: str = "",
     scheme: str = "",
+    folder: str = "",
+    by_time: bool = False,
 ) -> Ui:
     """Write the colour to a file."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    folder = Path(context.output_dir) / time.strftime("%Y-%m-%d")
-    folder.mkdir(parents=True, exist_ok=True)
+    place = Path(context.output_dir) / (folder or time.strftime("%Y-%m-%d"))
+    place.mkdir(parents=True, exist_ok=True)
     filename = f"{name or context.job_id}-{index}.{extension}"
+    if by_time and not name:
+        filename = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{1000 + time.time_ns() // 1000 % 9000}.{extension}"
     if isinstance(images, Image.Image):
         image = images
     else:
@@ -147,8 +151,8 @@ def save_generation(
         info.add_text("parameters", metadata)
         info.add_text("fooocus_scheme", scheme)
         options["pnginfo"] = info
-    image.save(folder / filename, "JPEG" if extension == "jpg" else extension.upper(), **options)
-    return Ui({"images": [{"filename": filename, "subfolder": folder.name, "type": "output"}]})
+    image.save(place / filename, "JPEG" if extension == "jpg" else extension.upper(), **options)
+    return Ui({"images": [{"filename": filename, "subfolder": place.name, "type": "output"}]})
 
 
 def _png(colour: tuple[int, int, int]) -> bytes:
