@@ -1,8 +1,9 @@
-"""GET /docs: one static page that lists the routes and works without a network."""
+"""GET /openapi.json: every route of every contract; GET /docs: a page drawn from it that works without a network."""
 
 from functools import cache
 from pathlib import Path
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
@@ -17,8 +18,24 @@ def _page() -> str:
     return PAGE.read_text(encoding="utf-8")
 
 
+@cache
+def document() -> bytes:
+    """The OpenAPI document as JSON."""
+    from api import file_operations, openapi
+    from api.contracts.comfy import operations as comfy
+    from api.contracts.fooocus_api import operations as fooocus_api
+
+    rooms = (fooocus_api, comfy, file_operations)
+    return msgspec.json.encode(openapi.document([made for room in rooms for made in room.operations()]))
+
+
+async def openapi_json(request: Request) -> Response:
+    """GET /openapi.json → the document, OpenAPI 3.1."""
+    return Response(document(), media_type="application/json")
+
+
 async def docs(request: Request) -> Response:
-    """GET /docs → the routes, a form to try one, links."""
+    """GET /docs → the routes, what they take and answer, and a form to try each."""
     return HTMLResponse(_page())
 
 
@@ -28,4 +45,5 @@ async def root(request: Request) -> Response:
 
 
 def routes() -> list[BaseRoute]:
-    return [*both("/docs", docs), *both("/redoc", docs), *both("/", root)[:1]]
+    pages = [*both("/docs", docs), *both("/redoc", docs), *both("/", root)[:1]]
+    return [*pages, *both("/openapi.json", openapi_json)]

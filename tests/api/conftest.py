@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from api.app import create_app
@@ -28,14 +29,19 @@ def fake_settings(data: Path, **changes: object) -> Settings:
     return Settings(data=data, **{"preset": "tiny", **changes})  # type: ignore[arg-type]
 
 
-def open_client(settings: Settings) -> TestClient:
-    """A client of a new application whose worker has the fake nodes."""
+def fake_app(settings: Settings) -> Starlette:
+    """A new application whose worker has the fake nodes."""
     import msgspec
 
     config = worker_config(settings, Library(settings))
     modules = ("tests.api.fake_nodes", "tests.api.fake_image_nodes")
     fake = msgspec.structs.replace(config, modules=modules, runtime="", entry_points=False)
-    return TestClient(create_app(settings, fake), base_url="http://127.0.0.1:8888")
+    return create_app(settings, fake)
+
+
+def open_client(settings: Settings) -> TestClient:
+    """A client of such an application."""
+    return TestClient(fake_app(settings), base_url="http://127.0.0.1:8888")
 
 
 @pytest.fixture(scope="session")
