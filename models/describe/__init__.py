@@ -1,0 +1,1 @@
+"""Pictures into words: a captioner for photographs, a tagger for drawings."""
