@@ -5,13 +5,14 @@ from msgspec.structs import replace
 from graphs.builder import GraphBuilder, Link, Node
 from graphs.catalog import Catalog, native_px
 from graphs.geometry import class_of, inpainted_size
+from graphs.image_prompts import chosen_prompts, show_preprocessed, steered
 from graphs.image_to_image import from_latent
 from graphs.inpaint_choice import Repaint, with_additional_prompt
 from graphs.inpaint_engine import installed_engine
 from graphs.model import base_model
 from graphs.request import GenerationRequest
 from graphs.resolve import Generation, resolve
-from graphs.save import Compiled, ImagePlan
+from graphs.save import Compiled, save_plain
 
 FILLED_OVER = 0.99  # below this strength something of the old content is to be kept
 
@@ -28,20 +29,25 @@ def inpaint(request: GenerationRequest, catalog: Catalog, repaint: Repaint, warn
     preset = catalog.preset(request.preset or "initial") or catalog.preset_in_force
     engine = installed_engine(asked.engine, preset.inpaint_engine_version, generation.checkpoint, catalog, warnings)
     generation = _sized(generation, repaint, catalog)
+    prompts = chosen_prompts(request, warnings)
     g = GraphBuilder()
     picture, mask = _picture_and_mask(g, repaint)
     crop = _crop(g, picture, mask, repaint, generation, catalog, warnings)
     image = g.FillMasked(image=crop["IMAGE"], mask=crop["MASK"]) if repaint.strength > FILLED_OVER else crop["IMAGE"]
     if asked.debug:
         shown = (image, g.MaskToImage(mask=crop["MASK"]), crop["IMAGE"])
-        images = [_show(g, view, generation, index) for index, view in enumerate(shown)]
+        images = [save_plain(g, view, generation, index) for index, view in enumerate(shown)]
         return Compiled(g.build(), images, warnings, generation.preview, generation)
+    if prompts and request.preprocessing.debug:
+        return show_preprocessed(g, prompts, request, generation, catalog, warnings, like=crop["IMAGE"])
     base = base_model(g, generation)
     if engine is not None:
         model = g.ApplyInpaintEngine(
             model=base.model, vae=base.vae, image=crop["IMAGE"], mask=crop["MASK"], head=engine.head, patch=engine.patch
         )
         base = replace(base, model=model)
+    steering = steered(g, base, prompts, request, generation, catalog, like=crop["IMAGE"])
+    base = steering.base
     latent = g.EncodeInpaint(
         image=image, mask=crop["MASK"], vae=base.vae, disable_initial_latent=asked.disable_initial_latent
     )
@@ -58,6 +64,7 @@ def inpaint(request: GenerationRequest, catalog: Catalog, repaint: Repaint, warn
             mask=mask,
             area=crop["INPAINT_AREA"],
         ),
+        steering=steering,
     )
     return Compiled(g.build(), images, warnings, generation.preview, generation)
 
@@ -109,15 +116,3 @@ def _sized(generation: Generation, repaint: Repaint, catalog: Catalog) -> Genera
         upscaled = catalog.upscaler(generation.checkpoint) is not None
         height, width = inpainted_size(height, width, native_px(generation.checkpoint), upscaled)
     return replace(generation, width=width, height=height)
-
-
-def _show(g: GraphBuilder, view: Node | Link, generation: Generation, index: int) -> ImagePlan:
-    saved = g.SaveGeneration(
-        images=view,
-        name=generation.save_name,
-        index=index,
-        extension=generation.save_extension,
-        metadata="",
-        scheme="",
-    )
-    return ImagePlan(index, saved.node_id, generation.seed, "", "", [])

@@ -1,6 +1,6 @@
 """From words and noise to a latent: encoded prompts and the sampler of one image."""
 
-from graphs.builder import GraphBuilder, Node
+from graphs.builder import GraphBuilder, Link, Node
 from graphs.images import ImageText
 from graphs.model import Base, guided
 from graphs.resolve import Generation
@@ -17,8 +17,8 @@ def encode_prompts(g: GraphBuilder, base: Base, text: ImageText, generation: Gen
 def sample(
     g: GraphBuilder,
     base: Base,
-    positive: Node,
-    negative: Node,
+    positive: Node | Link,
+    negative: Node | Link,
     latent: Node,
     seed: int,
     generation: Generation,

@@ -5,11 +5,12 @@ from msgspec.structs import replace
 from graphs.builder import GraphBuilder, Node
 from graphs.catalog import UPSCALER, Catalog, native_px
 from graphs.geometry import diffused_size, goes_direct
+from graphs.image_prompts import chosen_prompts, show_preprocessed, steered
 from graphs.image_to_image import from_latent
 from graphs.model import base_model
 from graphs.request import GenerationRequest, InputImage, Refused
 from graphs.resolve import Generation, resolve
-from graphs.save import Compiled, ImagePlan
+from graphs.save import Compiled, save_plain
 from graphs.uov import Upscale, input_image
 
 TILE_PX = 512
@@ -31,9 +32,11 @@ def upscale(request: GenerationRequest, catalog: Catalog, method: Upscale) -> Co
     if method.fast or goes_direct(picture.height, picture.width, method.factor, native_px(generation.checkpoint)):
         if not method.fast:
             warnings.append("The result is so large that it is returned as the upscaler made it, as one image.")
-        saved = _save_plain(g, enlarged, generation)
+        if request.image_prompts:
+            warnings.append("No model works on this picture, so that image prompts have nothing to steer.")
+        saved = save_plain(g, enlarged, generation)
         return Compiled(g.build(), [saved], warnings, False, generation)
-    return _diffused(g, enlarged, picture, generation, catalog, method, warnings)
+    return _diffused(g, enlarged, picture, request, generation, catalog, method, warnings)
 
 
 def _installed(catalog: Catalog, generation: Generation) -> str:
@@ -53,22 +56,11 @@ def _enlarge(g: GraphBuilder, picture: InputImage, upscaler: str, factor: float,
     return g.FitForUpscale(image=large, original=original, factor=factor, base_size=base_px)
 
 
-def _save_plain(g: GraphBuilder, enlarged: Node, generation: Generation) -> ImagePlan:
-    saved = g.SaveGeneration(
-        images=enlarged,
-        name=generation.save_name,
-        index=0,
-        extension=generation.save_extension,
-        metadata="",
-        scheme="",
-    )
-    return ImagePlan(0, saved.node_id, generation.seed, "", "", [])
-
-
 def _diffused(
     g: GraphBuilder,
     enlarged: Node,
     picture: InputImage,
+    request: GenerationRequest,
     generation: Generation,
     catalog: Catalog,
     method: Upscale,
@@ -77,7 +69,11 @@ def _diffused(
     """Go over the enlarged picture with the model, with the steps that a mode gives to upscaling."""
     height, width = diffused_size(picture.height, picture.width, method.factor, native_px(generation.checkpoint))
     generation = replace(generation, width=width, height=height, steps=generation.upscale_steps)
-    base = base_model(g, generation)
+    prompts = chosen_prompts(request, warnings)
+    if prompts and request.preprocessing.debug:
+        return show_preprocessed(g, prompts, request, generation, catalog, warnings)
+    steering = steered(g, base_model(g, generation), prompts, request, generation, catalog)
+    base = steering.base
     latent = g.VAEEncodeTiled(pixels=enlarged, vae=base.vae, tile_size=TILE_PX, overlap=ENCODE_OVERLAP_PX)
     images = from_latent(
         g,
@@ -89,5 +85,6 @@ def _diffused(
         decode=lambda sampled: g.VAEDecodeTiled(
             samples=sampled, vae=base.vae, tile_size=TILE_PX, overlap=DECODE_OVERLAP_PX
         ),
+        steering=steering,
     )
     return Compiled(g.build(), images, warnings, generation.preview, generation)

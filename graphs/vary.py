@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from graphs.builder import GraphBuilder
 from graphs.catalog import Catalog, native_px
 from graphs.geometry import varied_size
+from graphs.image_prompts import chosen_prompts, show_preprocessed, steered
 from graphs.image_to_image import from_latent
 from graphs.model import base_model
 from graphs.request import GenerationRequest
@@ -23,8 +24,12 @@ def vary(request: GenerationRequest, catalog: Catalog, method: Vary) -> Compiled
     base_px = native_px(generation.checkpoint)
     height, width = varied_size(picture.height, picture.width, base_px)
     generation = replace(generation, width=width, height=height)
+    prompts = chosen_prompts(request, warnings)
     g = GraphBuilder()
-    base = base_model(g, generation)
+    if prompts and request.preprocessing.debug:
+        return show_preprocessed(g, prompts, request, generation, catalog, warnings)
+    steering = steered(g, base_model(g, generation), prompts, request, generation, catalog)
+    base = steering.base
     fitted = g.FitForVary(image=g.LoadImage(image=picture.name), base_size=base_px)
     latent = g.VAEEncode(pixels=fitted, vae=base.vae)
     images = from_latent(
@@ -35,5 +40,6 @@ def vary(request: GenerationRequest, catalog: Catalog, method: Vary) -> Compiled
         catalog,
         denoise=method.strength,
         decode=lambda sampled: g.VAEDecode(samples=sampled, vae=base.vae),
+        steering=steering,
     )
     return Compiled(g.build(), images, warnings, generation.preview, generation)

@@ -16,6 +16,7 @@ from models.control.cpds import contrast_preserving
 from models.control.edges import find_edges
 from models.control.model import ControlModel, load_control
 from models.files.image import to_uint8
+from models.resample import cover
 from nodes.runtime import Runtime, file_identity, model_names
 from nodes.sockets import Conditioning, Image, Vae
 
@@ -23,6 +24,8 @@ ControlNet = Annotated[ControlModel, Socket("CONTROL_NET")]
 ControlNetName = Annotated[str, Choices(lambda: model_names("controlnet"))]
 Strength = Annotated[float, Meta(ge=0.0, le=10.0), Widget(default=1.0, step=0.01)]
 Percent = Annotated[float, Meta(ge=0.0, le=1.0), Widget(step=0.001)]
+MAX_SIDE, CELL_PX = 16384, 8
+
 Threshold = Annotated[int, Meta(ge=1, le=255)]
 
 
@@ -92,6 +95,24 @@ def _steered(positive: list, negative: list, control: Control) -> tuple[list, li
         return positive, negative
     steered_positive, steered_negative = controlled_together((positive, negative), control)
     return steered_positive, steered_negative
+
+
+@node("FitForControl", category="image/preprocessors", display_name="Fit Image for Control")
+def fit_for_control(
+    image: Image,
+    like: Image | None = None,
+    width: Annotated[int, Meta(ge=CELL_PX, le=MAX_SIDE), Widget(default=1024, step=8)] = 1024,
+    height: Annotated[int, Meta(ge=CELL_PX, le=MAX_SIDE), Widget(default=1024, step=8)] = 1024,
+) -> Image:
+    """Resize pictures so that they cover the size of the result, and cut what stands out, centred.
+
+    like: a picture whose latent's size counts instead.
+    """
+    if like is not None:
+        height, width = (side // CELL_PX * CELL_PX for side in like.shape[1:3])
+    if tuple(image.shape[1:3]) == (height, width):
+        return image
+    return cover(image[..., :3], width, height)
 
 
 @node("Canny", category="image/preprocessors")

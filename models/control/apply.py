@@ -61,6 +61,12 @@ def controlled_together(
     return [[[context, added(facts)] for context, facts in conditioning] for conditioning in conditionings]
 
 
+def without_controls(conditioning: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Return a CONDITIONING that nothing controls."""
+    dropped = (KEY, BOTH_BRANCHES)
+    return [[context, {k: v for k, v in facts.items() if k not in dropped}] for context, facts in conditioning]
+
+
 class ActiveControl:
     """A control within a run: its network and range of sigmas, its context and picture prepared once.
 

@@ -74,10 +74,10 @@ def apply_engine(
 
 
 def without_engine(model: "Model") -> "Model":
-    """Return the model as it finishes a picture: its LoRAs stay, engine and FreeU go."""
+    """Return the model as it finishes a picture: its LoRAs stay; engine, FreeU and image prompts go."""
     engine = model.options.inpaint
     loras = tuple(patch for patch in model.loras if engine is None or patch is not engine.patch)
-    return model.patched(loras=loras, inpaint=None, freeu=None)
+    return model.patched(loras=loras, inpaint=None, freeu=None, image_prompts=())
 
 
 def stem_features(head: Tensor, latent: Tensor, cells: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from models.control.apply import without_controls
 from models.errors import NonFiniteOutput
 from models.inpaint.engine import without_engine
 from models.sampling import masking
@@ -192,7 +193,8 @@ def _base(run: Run, network: Any, clean: Tensor, held: ExitStack) -> Denoiser:
 
     def plain() -> Denoiser:
         held.close()  # the weights cannot hold the patch and be without it at once
-        finishing = replace(run, model=without_engine(run.model))
+        positive, negative = without_controls(run.positive), without_controls(run.negative)
+        finishing = replace(run, model=without_engine(run.model), positive=positive, negative=negative)
         return _denoiser(finishing, held.enter_context(finishing.model.use(_working_bytes(run))), clean)
 
     first = _denoiser(run, WithStem(network, engine.stem), clean)
@@ -225,6 +227,7 @@ def _denoiser(run: Run, network: Any, clean: Tensor) -> GuidedDenoiser:
         batch=len(clean),
         freeu=options.freeu,
         model=run.model,
+        image_prompts=options.image_prompts,
     )
 
 
