@@ -8,7 +8,7 @@
 Node ids are "1", "2", … in the order of the calls, so the same calls give the same bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,6 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "LoadImage": ("IMAGE", "MASK"),
     "PadForOutpaint": ("IMAGE", "MASK"),
     "CropForInpaint": ("IMAGE", "MASK", "INPAINT_AREA"),
-    "DetectBoxes": ("BOXES", "INT"),
-    "MaskBoxes": ("MASK", "INT"),
 }
 
 
@@ -47,10 +45,14 @@ class Node:
 
 
 class GraphBuilder:
-    """Collects nodes; every attribute is a node class: `g.KSampler(model=…, seed=…)`."""
+    """Collects nodes; every attribute is a node class: `g.KSampler(model=…, seed=…)`.
 
-    def __init__(self) -> None:
-        self.nodes: dict[str, dict[str, Any]] = {}
+    nodes: of a built graph, to go on from; new ids follow its highest.
+    """
+
+    def __init__(self, nodes: Mapping[str, dict[str, Any]] | None = None) -> None:
+        self.nodes: dict[str, dict[str, Any]] = dict(nodes or {})
+        self._last_id = max(map(int, self.nodes), default=0)
 
     def __getattr__(self, class_type: str) -> Callable[..., Node]:
         if class_type.startswith("_"):
@@ -63,7 +65,8 @@ class GraphBuilder:
 
     def add(self, class_type: str, inputs: dict[str, Any]) -> Node:
         """Add a node and return its handle. Inputs are constants, lists, nodes or outputs of nodes."""
-        node_id = str(len(self.nodes) + 1)
+        self._last_id += 1
+        node_id = str(self._last_id)
         self.nodes[node_id] = {
             "class_type": class_type,
             "inputs": {name: _as_json(value) for name, value in inputs.items()},

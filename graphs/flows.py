@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from graphs.catalog import Catalog
+from graphs.enhance import enhance_picture, enhanced
 from graphs.inpaint import inpaint
 from graphs.inpaint_choice import chosen_inpaint
 from graphs.request import GenerationRequest
@@ -16,8 +17,17 @@ from graphs.vary import vary
 def compile_request(request: GenerationRequest, catalog: Catalog) -> Compiled:
     """Compile a request whose seed is settled. Raises Refused for what cannot be done.
 
-    Vary and upscale come before inpaint; without either, or with nothing to repaint, it is text to image.
+    Vary and upscale come before inpaint; without either, or with nothing to repaint, it is text to image. A picture
+    that is only to be enhanced comes before all of them.
     """
+    enhance = request.enhance
+    if enhance is not None and enhance.image is not None:
+        return enhance_picture(request, enhance, enhance.image, catalog)
+    compiled = _main_flow(request, catalog)
+    return compiled if enhance is None else enhanced(request, enhance, compiled, catalog)
+
+
+def _main_flow(request: GenerationRequest, catalog: Catalog) -> Compiled:
     method = chosen(request)
     match method:
         case Vary():

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import torch
 from msgspec import Meta
+from torch import Tensor
 
 from engine.context import Context
 from engine.node import node
@@ -23,6 +24,8 @@ MAX_GROWTH_PX = 256
 Padding = Annotated[int, Meta(ge=0, le=MAX_SIDE), Widget(default=0, step=8)]
 EngineFile = Annotated[str, Choices(lambda: model_names("inpaint"))]
 Area = Annotated[areas.Area, Socket("INPAINT_AREA")]
+LazyImage = Annotated[Tensor, Socket("IMAGE", lazy=True)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
 @node("AssembleMask", category="image/inpaint", display_name="Assemble Mask")
@@ -133,3 +136,24 @@ def paste_inpaint(image: Image, generated: Image, mask: Mask, area: Area) -> Ima
     mask: of the whole picture. Farther out, the picture stays as it was, bit for bit.
     """
     return pasted(image[:1], generated, mask, area)
+
+
+@node(
+    "TakeIfMasked",
+    category="image/inpaint",
+    display_name="Take If Masked",
+    outputs=("IMAGE", "CHANGED"),
+    check_lazy=lambda mask, count=1, **_: ["changed"] if is_marked(mask, count) else [],
+)
+def take_if_masked(original: Image, mask: Mask, changed: LazyImage, count: Count = 1) -> tuple[Image, Image]:
+    """Take the changed picture where a mask selects anything, else the original; then the changed one is never made.
+
+    count: of the things that the mask was made of; 0 counts as an empty mask. The second output is the changed picture,
+    or no picture at all (a batch of 0).
+    """
+    return (changed, changed) if is_marked(mask, count) else (original, original[:0])
+
+
+def is_marked(mask: Mask, count: int) -> bool:
+    """Whether there is anything to repaint."""
+    return count > 0 and bool((mask > masks.SELECTED_OVER).any())

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.masks.u2net import U2NET, fed
-from models.tiny import U2NET_FILE
+from models.tiny import U2NET_FILE, WORK
 from models.tiny.scenes import Scene, Thing, combinations, draw, random_scene
 
 INNER, OUTER = 8, 16  # channels inside and between blocks
@@ -259,12 +259,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--state", type=Path, default=WORK / "u2net.pt", help="weights to keep, as a run ends")
+    parser.add_argument("--resume", action="store_true", help="go on from the weights of an earlier run")
     parser.add_argument("--out", type=Path, default=U2NET_FILE)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     network = TinyU2Net()
+    if args.resume:
+        network.load_state_dict(torch.load(args.state, weights_only=True))
     train(network, batches(random.Random(args.seed), args.batch), args.seconds, args.rate)
+    args.state.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), args.state)
     sys.stdout.write(f"IoU on held-out scenes: {held_out_iou(network):.3f}\n")
     export(network, args.out)
 

@@ -49,7 +49,8 @@ class Darkroom:
         ended = self.events[-1]
         assert isinstance(ended, Succeeded), ended
         files = [file for output in outputs for file in ended.ui[output]["images"]]
-        return [self._opened(self.data / "outputs" / file["subfolder"] / file["filename"]) for file in files]
+        folders = {"output": self.data / "outputs", "temp": self.data / "temp"}
+        return [self._opened(folders[file["type"]] / file["subfolder"] / file["filename"]) for file in files]
 
     def make(self, **asked: Any) -> list[Image.Image]:
         """Make the pictures of a request."""
