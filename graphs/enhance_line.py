@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from graphs.builder import GraphBuilder, Link, Node
-from graphs.catalog import UPSCALER, Catalog, native_px
+from graphs.catalog import Catalog, native_px
 from graphs.enhance_choice import AFTER, BEFORE, LAST_FILLED, Plan
 from graphs.geometry import diffused_size, goes_direct, upscaled_size, varied_size
 from graphs.images import ImageText, image_text
@@ -15,13 +15,13 @@ from graphs.inpaint_engine import Engine, installed_engine
 from graphs.masks import find_mask
 from graphs.model import base_model
 from graphs.repainting import area_of, lacks_upscaler, latent_of, pasted, sized, with_engine
-from graphs.request import GenerationRequest, Refused
+from graphs.request import GenerationRequest
 from graphs.request_parts import EnhanceStage
 from graphs.resolve import Generation, resolve
 from graphs.sampling import encode_prompts, sample
 from graphs.save import ImagePlan, save
 from graphs.uov import Upscale, Vary, chosen
-from graphs.upscale import DECODE_OVERLAP_PX, ENCODE_OVERLAP_PX, TILE_PX
+from graphs.upscale import DECODE_OVERLAP_PX, ENCODE_OVERLAP_PX, TILE_PX, enlarge, installed_upscaler
 
 
 class Picture(Struct, frozen=True):
@@ -164,9 +164,8 @@ class Line:
 
     def _upscale(self, method: Upscale, picture: Picture, generation: Generation) -> Pass:
         g, base_px = self.g, native_px(generation.checkpoint)
-        upscaler = self._upscaler(generation)
-        large = g.ImageUpscaleWithModel(upscale_model=g.UpscaleModelLoader(model_name=upscaler), image=picture.image)
-        fitted = g.FitForUpscale(image=large, original=picture.image, factor=method.factor, base_size=base_px)
+        upscaler = installed_upscaler(self.catalog, generation.checkpoint, "enhance.uov_method")
+        fitted = enlarge(g, picture.image, upscaler, method.factor, base_px)
         text = image_text(generation, self.catalog, 0)
         size = picture.height, picture.width, method.factor, base_px
         if method.fast or goes_direct(*size):
@@ -181,16 +180,6 @@ class Line:
         sampled = sample(g, base, positive, negative, latent, text.seed, generation, denoise=method.strength)
         image = g.VAEDecodeTiled(samples=sampled, vae=base.vae, tile_size=TILE_PX, overlap=DECODE_OVERLAP_PX)
         return Pass(Picture(image, height, width), image, text, generation)
-
-    def _upscaler(self, generation: Generation) -> str:
-        found = self.catalog.upscaler(generation.checkpoint)
-        if found is None:
-            raise Refused(
-                "enhance.uov_method",
-                f"Upscaling needs the file {UPSCALER}, which is not there.",
-                "Put it, or another upscaler of the ESRGAN kind, into models/upscale_models.",
-            )
-        return found
 
     def _warn(self, warning: str) -> None:
         if warning not in self.warnings:

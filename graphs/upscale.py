@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from graphs.builder import GraphBuilder, Node
+from graphs.builder import GraphBuilder, Link, Node
 from graphs.catalog import UPSCALER, Catalog, native_px
 from graphs.geometry import diffused_size, goes_direct
 from graphs.image_prompts import chosen_prompts, show_preprocessed, steered
@@ -26,9 +26,9 @@ def upscale(request: GenerationRequest, catalog: Catalog, method: Upscale) -> Co
     if method.fast:  # No mode's LoRA and no refiner will be used, so none may be missed.
         request = replace(request, performance="Speed", refiner_model="None")
     generation, warnings = resolve(request, catalog)
-    upscaler = _installed(catalog, generation)
+    upscaler = installed_upscaler(catalog, generation.checkpoint, "uov_method")
     g = GraphBuilder()
-    enlarged = _enlarge(g, picture, upscaler, method.factor, native_px(generation.checkpoint))
+    enlarged = enlarge(g, g.LoadImage(image=picture.name), upscaler, method.factor, native_px(generation.checkpoint))
     if method.fast or goes_direct(picture.height, picture.width, method.factor, native_px(generation.checkpoint)):
         if not method.fast:
             warnings.append("The result is so large that it is returned as the upscaler made it, as one image.")
@@ -39,19 +39,20 @@ def upscale(request: GenerationRequest, catalog: Catalog, method: Upscale) -> Co
     return _diffused(g, enlarged, picture, request, generation, catalog, method, warnings)
 
 
-def _installed(catalog: Catalog, generation: Generation) -> str:
-    upscaler = catalog.upscaler(generation.checkpoint)
+def installed_upscaler(catalog: Catalog, checkpoint: str, field: str) -> str:
+    """The upscaler to use beside a checkpoint. Raises Refused for the request's `field` when there is none."""
+    upscaler = catalog.upscaler(checkpoint)
     if upscaler is None:
         raise Refused(
-            "uov_method",
+            field,
             f"Upscaling needs the file {UPSCALER}, which is not there.",
             "Put it, or another upscaler of the ESRGAN kind, into models/upscale_models.",
         )
     return upscaler
 
 
-def _enlarge(g: GraphBuilder, picture: InputImage, upscaler: str, factor: float, base_px: int) -> Node:
-    original = g.LoadImage(image=picture.name)
+def enlarge(g: GraphBuilder, original: Node | Link, upscaler: str, factor: float, base_px: int) -> Node:
+    """Enlarge a picture by the network, then bring it to the size that the factor means."""
     large = g.ImageUpscaleWithModel(upscale_model=g.UpscaleModelLoader(model_name=upscaler), image=original)
     return g.FitForUpscale(image=large, original=original, factor=factor, base_size=base_px)
 
