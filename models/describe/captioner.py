@@ -16,14 +16,13 @@ from models.errors import BadModelFile
 from models.formats.plan import check_plan, fill
 from models.memory import Loader, Residency, Resident
 from models.text.wordpiece import SEPARATOR, WordPiece, read_vocabulary
+from models.vision.clip_vision import DEVIATION, MEAN
 
 PROMPT = "a picture of"  # what the decoder is given to begin with; it is not part of the answer
 TOP_P = 0.9
 SHORTEST, LONGEST = 10, 75  # tokens, the prompt's among them
 REPETITION_PENALTY = 1.1
 DECODER_START = "[DEC]"  # BLIP's own entry behind BERT's vocabulary
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, of the pixels
-DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)

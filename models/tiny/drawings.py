@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.describe.captioner import DEVIATION, MEAN
 from models.tiny.scenes import Scene, draw
+from models.vision.clip_vision import DEVIATION, MEAN
 
 PAINTED_PX = 128  # as large as the tiny model's pictures
 WORN = 0.5  # share of the pictures that are not as clean as they were drawn

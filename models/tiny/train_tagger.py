@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.describe.captioner import DEVIATION, MEAN
 from models.describe.tagger import CHARACTER, GENERAL
 from models.tiny import CHECKPOINT
 from models.tiny.drawings import drawings
 from models.tiny.scenes import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, random_scene
+from models.vision.clip_vision import DEVIATION, MEAN
 
 FOLDER = CHECKPOINT.parent / "clip_vision"
 NETWORK, TABLE = FOLDER / "focal-tiny-tagger.onnx", FOLDER / "focal-tiny-tagger.csv"
