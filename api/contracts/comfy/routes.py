@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 from api import body as bodies
 from api.contracts.comfy import pictures, shapes, stats
 from api.contracts.comfy.socket import socket_routes
-from api.errors import NotFound
+from api.errors import Fault, InvalidRequest, NotFound, shown
 from api.json_response import Json
 from api.routing import Handler, both
 from api.services import services
@@ -85,7 +85,7 @@ async def post_queue(request: Request) -> Response:
     """POST /queue → `clear` cancels all that wait, `delete` those named; what runs is left alone."""
     served = services(request)
     body = await _optional_object(request)
-    named = {str(id) for id in body.get("delete") or ()}
+    named = _named(body)
     for job in (await served.jobs.snapshot()).queued:
         if body.get("clear") or job.id in named:
             await served.jobs.cancel(job.id)
@@ -135,7 +135,7 @@ async def post_history(request: Request) -> Response:
     """POST /history → `clear` or `delete` entries; the pictures stay, as in ComfyUI."""
     jobs = services(request).jobs
     body = await _optional_object(request)
-    named = [str(id) for id in body.get("delete") or ()]
+    named = _named(body)
     if body.get("clear"):
         named = [job.id for job in await jobs.list_jobs(where=_FINISHED)]
     for id in named:
@@ -180,6 +180,14 @@ async def _optional_object(request: Request) -> dict[str, Any]:
     raw = await bodies.read(request, services(request).settings.max_body)
     sent = bodies.parse(raw) if raw.strip() else {}
     return sent if isinstance(sent, dict) else {}
+
+
+def _named(body: dict[str, Any]) -> list[str]:
+    """The ids below `delete`."""
+    named = body.get("delete") or []
+    if not isinstance(named, list):
+        raise InvalidRequest([Fault("list_type", ("body", "delete"), "Input should be a valid list", shown(named))])
+    return [str(id) for id in named]
 
 
 def _integer(text: str | None) -> int | None:
