@@ -15,7 +15,7 @@ from api import docs_page, files
 from api.auth import RequireKey, SameOriginGraphs
 from api.contracts.comfy import routes as comfy
 from api.contracts.comfy.socket import Hub
-from api.contracts.fooocus_api import image_routes
+from api.contracts.fooocus_api import image_routes, tool_routes
 from api.contracts.fooocus_api import routes as fooocus_api
 from api.engine_room import running, worker_config
 from api.errors import on_focal_error, on_http_error, on_queue_full, on_unexpected
@@ -50,7 +50,14 @@ def create_app(settings: Settings, config: WorkerConfig | None = None, library: 
     if settings.apikey:
         middleware.append(Middleware(RequireKey, key=settings.apikey))
     app = Starlette(
-        routes=[*fooocus_api.routes(), *image_routes.routes(), *files.routes(), *docs_page.routes(), *comfy.routes()],
+        routes=[
+            *fooocus_api.routes(),
+            *image_routes.routes(),
+            *tool_routes.routes(),
+            *files.routes(),
+            *docs_page.routes(),
+            *comfy.routes(),
+        ],
         middleware=middleware,
         exception_handlers={
             QueueFull: on_queue_full,

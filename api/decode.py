@@ -20,6 +20,7 @@ from api.errors import Fault, InvalidRequest, shown
 
 T = TypeVar("T", bound=msgspec.Struct)
 Loc = tuple[str | int, ...]
+Bounds = Mapping[str, tuple[float, float]]
 _INTEGER = re.compile(r"\s*([+-]?\d{1,300})(?:\.0*)?\s*")
 _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
@@ -36,13 +37,29 @@ class _Refused(Exception):
         return Fault(self.type, loc, self.msg, shown(value), self.ctx or msgspec.UNSET)
 
 
-def decode(cls: type[T], data: Any, loc: Loc = ("body",)) -> T:
-    """Build a `cls` from parsed JSON, query parameters or form fields. Raises InvalidRequest with every fault."""
-    faults: list[Fault] = []
-    value = _struct(_plan(cls), data, loc, faults)
-    if faults:
-        raise InvalidRequest(faults)
+def decode(cls: type[T], data: Any, loc: Loc = ("body",), bounds: Bounds | None = None) -> T:
+    """Build a `cls` from parsed JSON, query parameters or form fields. Raises InvalidRequest with every fault.
+
+    bounds: by "Struct.field", in place of those that the struct names.
+    """
+    reading = _Reading(bounds or {})
+    value = _struct(_plan(cls), data, loc, reading)
+    if reading.faults:
+        raise InvalidRequest(reading.faults)
     return value
+
+
+class _Reading:
+    """One decoding: the bounds that hold for it, the faults found so far."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.faults: list[Fault] = []
+
+    def bound(self, cls: type, field: types.Field) -> types.Type:
+        """The field's type, with the bounds of this decoding."""
+        low_high = self.bounds.get(f"{cls.__name__}.{field.name}")
+        return field.type if low_high is None else types.FloatType(ge=low_high[0], le=low_high[1])
 
 
 @cache
@@ -52,59 +69,59 @@ def _plan(cls: type[msgspec.Struct]) -> types.StructType:
     return plan
 
 
-def _struct(plan: types.StructType, data: Any, loc: Loc, faults: list[Fault]) -> Any:
+def _struct(plan: types.StructType, data: Any, loc: Loc, reading: _Reading) -> Any:
     if not isinstance(data, Mapping):
         msg = "Input should be a valid dictionary or object to extract fields from"
-        faults.append(Fault("model_attributes_type", loc, msg, shown(data)))
+        reading.faults.append(Fault("model_attributes_type", loc, msg, shown(data)))
         return None
     aliases: dict[str, tuple[str, ...]] = getattr(plan.cls, "ALIASES", {})
     values: dict[str, Any] = {}
-    before = len(faults)
+    before = len(reading.faults)
     for field in plan.fields:
         names = (field.name, *aliases.get(field.name, ()))
         name = next((n for n in names if data.get(n) is not None), None)
         if name is not None:
-            values[field.name] = _value(field.type, data[name], (*loc, name), faults)
+            values[field.name] = _value(reading.bound(plan.cls, field), data[name], (*loc, name), reading)
         elif _may_be_null(field.type) and any(n in data for n in names):
             values[field.name] = None
         elif field.required:
-            faults.append(Fault("missing", (*loc, field.name), "Field required", shown(dict(data))))
-    return plan.cls(**values) if len(faults) == before else None
+            reading.faults.append(Fault("missing", (*loc, field.name), "Field required", shown(dict(data))))
+    return plan.cls(**values) if len(reading.faults) == before else None
 
 
 def _may_be_null(kind: types.Type) -> bool:
     return isinstance(kind, types.UnionType) and any(isinstance(t, types.NoneType) for t in kind.types)
 
 
-def _value(kind: types.Type, value: Any, loc: Loc, faults: list[Fault]) -> Any:
+def _value(kind: types.Type, value: Any, loc: Loc, reading: _Reading) -> Any:
     if isinstance(kind, types.UnionType):  # X | None | UnsetType: null never comes here
         kind = next(t for t in kind.types if not isinstance(t, types.NoneType))
     extra: Mapping[str, Any] = {}
     if isinstance(kind, types.Metadata):
         kind, extra = kind.type, kind.extra or {}
     if isinstance(kind, types.StructType):
-        return _struct(kind, value, loc, faults)
+        return _struct(kind, value, loc, reading)
     if isinstance(kind, types.ListType):
-        return _list(kind, value, loc, faults, extra)
+        return _list(kind, value, loc, reading, extra)
     try:
         return _read(extra, _scalar(kind, value, extra))
     except _Refused as refused:
-        faults.append(refused.at(loc, value))
+        reading.faults.append(refused.at(loc, value))
     return None
 
 
-def _list(kind: types.ListType, value: Any, loc: Loc, faults: list[Fault], extra: Mapping[str, Any]) -> Any:
+def _list(kind: types.ListType, value: Any, loc: Loc, reading: _Reading, extra: Mapping[str, Any]) -> Any:
     if isinstance(value, str) and extra.get("lone"):
         value = [value]
     if not isinstance(value, list):
-        faults.append(Fault("list_type", loc, "Input should be a valid list", shown(value)))
+        reading.faults.append(Fault("list_type", loc, "Input should be a valid list", shown(value)))
         return None
-    before = len(faults)
-    items = [_value(kind.item_type, item, (*loc, i), faults) for i, item in enumerate(value)]
+    before = len(reading.faults)
+    items = [_value(kind.item_type, item, (*loc, i), reading) for i, item in enumerate(value)]
     try:
-        return _read(extra, items) if len(faults) == before else None
+        return _read(extra, items) if len(reading.faults) == before else None
     except _Refused as refused:
-        faults.append(refused.at(loc, value))
+        reading.faults.append(refused.at(loc, value))
         return None
 
 

@@ -20,6 +20,7 @@ from api.settings import Settings
 
 LISTS = frozenset({"style_selections", "style", "outpaint_selections"})
 OBJECTS = frozenset({"loras", "advanced_params"})
+OBJECT_LISTS = frozenset({"image_prompts", "controlnet_image", "enhance_ctrlnets", "enhance_ctrls"})
 MAX_FILES, MAX_FIELDS = 16, 1000
 MAX_PYTHON = 20_000  # characters that are read as Python's print of a value
 
@@ -50,8 +51,10 @@ def plain(items: Items) -> dict[str, Any]:
             data[name] = [part for value in values for part in _list(value)]
         elif text == "" or text == b"":
             continue
-        elif name == "image_prompts":  # clients send the keys of a dict here; only a real list means something
-            data.update({name: found} if isinstance(found := _object(text), list) else {})
+        elif name in OBJECT_LISTS:  # clients send the keys of a dict here; only a list of objects means something
+            found = _object(text)
+            is_real = isinstance(found, list) and all(isinstance(item, dict) for item in found)
+            data.update({name: found} if is_real else {})
         elif name in OBJECTS and isinstance(text, str):
             data[name] = found = _object(text)
             if found is None and text.strip().lower() not in ("null", "none"):

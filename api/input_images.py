@@ -64,6 +64,29 @@ async def read_image(value: Any, loc: Loc, served: Services, *, mask: bool = Fal
         raise _refused(loc, value, f"{error.message} {ADVICE}") from error
 
 
+class Reader:
+    """Reads the pictures of one request and keeps the faults of all of them, until `check` raises them."""
+
+    def __init__(self, served: Services) -> None:
+        self._served = served
+        self._faults: list[Fault] = []
+
+    async def read(self, value: Any, loc: Loc, *, mask: bool = False, required: bool = False) -> ReadImage | None:
+        """A picture, or None when there is none, or none that can be read."""
+        if is_absent(value) and not required:
+            return None
+        try:
+            return await read_image(value, loc, self._served, mask=mask)
+        except InvalidRequest as refused:
+            self._faults += refused.faults
+            return None
+
+    def check(self) -> None:
+        """Raise InvalidRequest for everything that could not be read."""
+        if self._faults:
+            raise InvalidRequest(self._faults)
+
+
 def _words(value: str | bytes) -> str:
     text = value[:20].decode("ascii", "replace") if isinstance(value, bytes) else value[:20]
     return text.strip().lower() if len(value) < 20 else "a picture"

@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from api.decode import Loc
+from api.decode import Bounds
 from api.errors import Fault, InvalidRequest, shown
 from api.fields import Advanced, EnhanceStage, GenerateMask, ImagePrompt, Lora
 from api.input_images import ReadImage
 from graphs import request_parts as parts
+from graphs.catalog import Catalog
 from graphs.inpaint_choice import ENGINES
 from graphs.names import UnknownName, did_you_mean, find_folded
-from graphs.presets import Preset
 from graphs.request import Refused
 
 SWAP_METHODS = ("joint", "separate", "vae")
@@ -31,20 +31,10 @@ def loras(sent: Sequence[Lora] | UnsetType) -> list[parts.Lora] | None:
     return None if isinstance(sent, UnsetType) else [parts.Lora(s.model_name, s.weight, s.enabled) for s in sent]
 
 
-def check_lora_weights(sent: Sequence[Lora] | UnsetType, preset: Preset, loc: Loc) -> None:
-    """Raise InvalidRequest for weights outside what the preset in force allows."""
-    faults = []
-    for index, lora in enumerate([] if isinstance(sent, UnsetType) else sent):
-        for word, bound, broken in (
-            ("greater", preset.loras_min_weight, lora.weight < preset.loras_min_weight),
-            ("less", preset.loras_max_weight, lora.weight > preset.loras_max_weight),
-        ):
-            if broken:
-                msg = f"Input should be {word} than or equal to {bound:g}"
-                ctx = {"ge" if word == "greater" else "le": bound}
-                faults.append(Fault(f"{word}_than_equal", (*loc, index, "weight"), msg, lora.weight, ctx))
-    if faults:
-        raise InvalidRequest(faults)
+def bounds(catalog: Catalog) -> Bounds:
+    """Ranges that the preset in force sets instead of the schema, for `api.decode`."""
+    preset = catalog.preset_in_force
+    return {"Lora.weight": (preset.loras_min_weight, preset.loras_max_weight)}
 
 
 def advanced(sent: Advanced, scalers: Mapping[str, float], warnings: list[str]) -> dict[str, Any]:
@@ -118,6 +108,17 @@ def inpaint(
         disable_initial_latent=sent.inpaint_disable_initial_latent,
         debug=sent.debugging_inpaint_preprocessor,
     )
+
+
+def enhance_stages(sent: Sequence[EnhanceStage], settings: Advanced, warnings: list[str]) -> list[parts.EnhanceStage]:
+    """The stages that are switched on, but for those that look for words and are given none."""
+    stages = []
+    for number, stage in enumerate(sent, start=1):
+        if stage.enhance_enabled and stage.enhance_mask_model == "sam" and not stage.enhance_mask_dino_prompt.strip():
+            warnings.append(f"Enhancement {number} was left out: enhance_mask_dino_prompt does not say what to find.")
+        elif stage.enhance_enabled:
+            stages.append(enhance_stage(stage, settings, warnings))
+    return stages
 
 
 def enhance_stage(sent: EnhanceStage, settings: Advanced, warnings: list[str]) -> parts.EnhanceStage:

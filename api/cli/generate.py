@@ -55,7 +55,7 @@ def _compile(parsed: argparse.Namespace, settings: Settings, library: Library) -
     """Read the options by the rules of the REST body, so that both mean the same."""
     try:
         body = decode(TextToImage, _body(parsed), ("generate",))
-        request = to_generation(body, settings)
+        request = to_generation(body, settings, [])
         try:
             return text_to_image(request, library.catalog)
         except Refused as refused:

@@ -11,12 +11,14 @@ from api.app import create_app
 from api.engine_room import worker_config
 from api.library import Library
 from api.settings import Settings
+from graphs.known_files import KNOWN_FILES
 
 FAKE_MODELS = (
     "checkpoints/focal-tiny-sdxl.safetensors",
     "checkpoints/other.safetensors",
     "loras/sub/a.safetensors",
     "upscale_models/focal-tiny-upscaler-4x.safetensors",
+    *sorted(f"{known.kind}/{known.tiny}" for known in KNOWN_FILES.values() if known.tiny),
 )
 
 

@@ -41,7 +41,7 @@ ADVANCED_HONOURED: dict[str, tuple[object, str, str, object]] = {
 # Answered by tests of their own (test_text_to_image.py and below), since they show elsewhere than in one node's input.
 ELSEWHERE = {
     *("style_selections", "image_number", "refiner_model_name", "refiner_switch", "advanced_params"),
-    *("read_wildcards_in_order", "require_base64", "async_process", "webhook_url"),
+    *("read_wildcards_in_order", "require_base64", "async_process", "webhook_url", "preset"),
 }
 ADVANCED_ELSEWHERE = {
     *(
@@ -209,6 +209,16 @@ def test_styles_are_taken_under_both_names_split_at_commas_and_in_any_case(clien
     both = {"style": ["SAI Anime"], "style_selections": ["Fooocus Enhance", "Fooocus Sharp"]}
     assert graph_of(client, both) == plain
     assert graph_of(client, {"style_selections": []}) != plain
+
+
+def test_a_preset_fills_what_the_request_leaves_open(client):
+    steps = {"lightning": "Lightning", "lcm": "Extreme Speed"}
+    assert steps.keys() <= set(client.app.state.services.library.catalog.presets)
+    plain = graph_of(client, {"prompt": "x"})
+    assert graph_of(client, {"prompt": "x", "preset": "anime"}) != plain
+    assert graph_of(client, {"prompt": "x", "preset": "INITIAL"}) == plain
+    reply = client.post(URL, json={"prompt": "x", "preset": "no such one"})
+    assert "no such one" in reply.headers["x-warning"]
 
 
 def test_wildcards_are_taken_in_order_when_asked(client):

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from api.contracts.fooocus_api.image_routes import MISSING
 from tests.api.test_input_images import encoded, fault, opened, picture
 from tests.api.test_text_to_image import poll
 
@@ -274,29 +273,7 @@ def test_a_bad_mask_is_refused_with_its_field(client):
     assert fault(client.post(INPAINT.format(2), json={}))["loc"] == ["body", "input_image"]
 
 
-@pytest.mark.parametrize("url", [VARY.format(2), INPAINT.format(2)])
-def test_image_prompts_are_refused_and_empty_ones_are_not(client, url):
-    body = {"input_image": as_text(picture()), "outpaint_selections": ["Left"]}
-    none = [{"cn_img": "string"}, {"cn_img": None, "cn_stop": 0.5}]
-    assert client.post(url, json=body | {"image_prompts": none}).status_code == 200
-    some = [*none, {"cn_img": as_text(picture()), "cn_type": "FaceSwap"}]
-    found = fault(client.post(url, json=body | {"image_prompts": some}))
-    assert found["loc"] == ["body", "image_prompts", 2, "cn_img"]
-    form = client.post(
-        url, data={"uov_method": "Vary (Subtle)"}, files={"input_image": picture(), "cn_img1": picture()}
-    )
-    assert fault(form)["loc"] == ["body", "cn_img1"]
-
-
 def test_garbage_in_a_forms_image_prompts_is_ignored(client):
     asked = {"image_prompts": ["cn_stop", "cn_weight", "cn_type"], "outpaint_selections": ["Left", "Right"]}
     reply = client.post(INPAINT.format(1), data=asked, files={"input_image": picture()})
     assert reply.json()[0]["finish_reason"] == "SUCCESS"
-
-
-@pytest.mark.parametrize("path", MISSING)
-def test_what_is_not_there_yet_says_so(client, path):
-    for slash in ("", "/"):
-        reply = client.post(path + slash, json={})
-        assert reply.status_code == 501
-        assert "not implemented" in reply.json()["detail"]

@@ -6,24 +6,23 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from api import body as bodies
-from api.contracts.fooocus_api import answers, histories, replies, schemas
-from api.contracts.fooocus_api.submit import submit_text_to_image
+from api.contracts.fooocus_api import histories, replies, schemas
+from api.contracts.fooocus_api.submit import Door, generate
+from api.contracts.fooocus_api.translate import TEXT_TO_IMAGE
+from api.contracts.fooocus_api.translate_images import to_text_to_image
 from api.decode import decode
 from api.json_response import Json
 from api.routing import both
 from api.services import services
-from api.warning_header import with_warnings
 from engine.jobs.job import canonical_id
 
-TEXT_BODY_LIMIT = 8 * 2**20  # bytes; a text request carries no pictures
+TEXT_TO_IMAGE_DOOR = Door(TEXT_TO_IMAGE, to_text_to_image, schemas.TextToImage, schemas.TextToImage)
+QUERY_LIMIT = 2**20  # bytes of a body that stands for a query
 
 
 async def text_to_image(request: Request) -> Response:
     """POST /v1/generation/text-to-image → pictures, one binary picture, or a job (async_process)."""
-    body = decode(schemas.TextToImage, await bodies.read_json(request, TEXT_BODY_LIMIT))
-    mode = answers.mode_of(request, async_process=body.async_process)
-    job, warnings = await submit_text_to_image(services(request), body, mode)
-    return with_warnings(await answers.answer(services(request), job, mode), warnings)
+    return await generate(request, TEXT_TO_IMAGE_DOOR)
 
 
 async def query_job(request: Request) -> Response:
@@ -41,7 +40,7 @@ async def query_job(request: Request) -> Response:
 
 async def parameters(request: Request) -> dict[str, object]:
     """The query string, or for a POST the members of its JSON body beside it."""
-    if request.method == "POST" and (raw := await bodies.read(request, TEXT_BODY_LIMIT)):
+    if request.method == "POST" and (raw := await bodies.read(request, QUERY_LIMIT)):
         sent = bodies.parse(raw)
         return {**(sent if isinstance(sent, dict) else {}), **request.query_params}
     return dict(request.query_params)

@@ -1,70 +1,96 @@
-"""From a decoded body to a stored job."""
+"""From a request on the wire to a stored job and its answer: the one way that every generation route goes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
 
-from api.contracts.fooocus_api.answers import Mode
+from api import forms, neutral
+from api.contracts.fooocus_api import answers
+from api.contracts.fooocus_api.history_params import history_params
 from api.contracts.fooocus_api.replies import CONTRACT, Record
-from api.contracts.fooocus_api.schemas import TextToImage
-from api.contracts.fooocus_api.translate import (
-    TEXT_TO_IMAGE,
-    Flow,
-    refused_field,
-    to_generation,
-    without_effect,
-)
+from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
+from api.contracts.fooocus_api.translate import Flow, refused_field, without_effect
+from api.contracts.fooocus_api.translate_images import Pictures, read_pictures
+from api.decode import decode
 from api.errors import InvalidRequest
-from api.services import Services
+from api.services import services
+from api.settings import Settings
 from api.submission import check_room, check_webhook, compiled, enqueue, refuse_unknown
-from engine.jobs.job import Job
+from api.warning_header import with_warnings
 from graphs.request import GenerationRequest, Refused
 
-__all__ = ["check_room", "history_params", "submit", "submit_text_to_image"]
+Translate = Callable[..., GenerationRequest]
 
 
-async def submit_text_to_image(served: Services, body: TextToImage, mode: Mode) -> tuple[Job, list[str]]:
-    """Compile and queue a text-to-image request; as `submit`."""
-    request = to_generation(body, served.settings, one_image=mode.kind == "binary")
-    return await submit(served, body, request, mode, TEXT_TO_IMAGE, [])
+class Door(Struct, frozen=True):
+    """What a generation route takes and makes of it. body: of JSON; form: of forms, and of JSON with numbered fields.
 
-
-async def submit(
-    served: Services, body: TextToImage, request: GenerationRequest, mode: Mode, flow: Flow, warnings: Sequence[str]
-) -> tuple[Job, list[str]]:
-    """Compile and queue a request; the job is stored when this returns.
-
-    body: what was sent, for the history and for naming faults; it holds no pictures. warnings: what is known so far.
-    Returns the job and what was left out or replaced. Raises InvalidRequest for what cannot be done, QueueFull.
+    pictures: fields that must hold one.
     """
+
+    flow: Flow
+    translate: Translate
+    body: type[TextToImage]
+    form: type[Struct]
+    pictures: tuple[str, ...] = ()
+
+
+async def generate(request: Request, door: Door) -> Response:
+    """Answer a generation route: a list of pictures, one binary picture, or a job."""
+    served = services(request)
+    data, is_form = await forms.read_form_or_json(request, served.settings)
+    schema = door.form if is_form or _is_numbered(data) else door.body
+    body: Any = decode(schema, _lifted(data), bounds=neutral.bounds(served.library.catalog))
+    mode = answers.mode_of(request, async_process=body.async_process)
+    check_room(served)
     await check_webhook(body.webhook_url, served)
+    pictures = await read_pictures(body, served, door.pictures)
+    asked, warnings = _translated(door, body, pictures, served.settings, one_image=mode.kind == "binary")
 
     def named(refused: Refused) -> InvalidRequest:
         return refused_field(refused, body)
 
-    made = await compiled(served, request, named)
-    warnings = [*warnings, *without_effect(body.advanced_params, flow), *made.warnings]
+    made = await compiled(served, asked, named)
+    warnings += [*without_effect(body.advanced_params, door.flow, asked), *made.warnings]
     refuse_unknown(served, warnings, named)
-    raw = served.settings.base64_raw if mode.base64_raw is None else mode.base64_raw
-    record = Record(params=history_params(body, request), require_base64=body.require_base64, base64_raw=raw)
+    record = Record(
+        params=history_params(body, asked, made.generation, pictures),
+        require_base64=body.require_base64,
+        base64_raw=served.settings.base64_raw if mode.base64_raw is None else mode.base64_raw,
+    )
     job = await enqueue(
         served,
         made,
         contract=CONTRACT,
-        kind=flow.job_type,
+        kind=door.flow.job_type,
         record=msgspec.to_builtins(record),
         webhook_url=body.webhook_url,
         warnings=warnings,
     )
-    return job, warnings
+    return with_warnings(await answers.answer(served, job, mode), warnings)
 
 
-def history_params(body: TextToImage, request: GenerationRequest) -> dict[str, object]:
-    """The request in the words of the persistent history: what was given, the settled seed, the contract's nulls."""
-    given = {
-        name: value for name, value in msgspec.to_builtins(body).items() if name not in ("save_meta", "webhook_url")
-    }
-    given["loras"] = [[lora.enabled, lora.name, lora.weight] for lora in request.loras or ()]
-    given["image_seed"] = str(request.seed)
-    absent: dict[str, object] = {"input_image": None, "input_mask": None, "image_prompts": []}
-    return absent | given | {"async_process": None, "webhook_url": None}
+def _translated(
+    door: Door, body: Any, pictures: Pictures, settings: Settings, *, one_image: bool
+) -> tuple[GenerationRequest, list[str]]:
+    warnings: list[str] = []
+    return door.translate(body, pictures, settings, warnings, one_image=one_image), warnings
+
+
+def _is_numbered(data: Any) -> bool:
+    return isinstance(data, dict) and any(f"cn_img{n}" in data or f"enhance_enabled_{n}" in data for n in range(1, 5))
+
+
+def _lifted(data: Any) -> Any:
+    """A body whose advanced settings stand in their object, as some clients send them beside it."""
+    if not isinstance(data, dict):
+        return data
+    inner = data.get("advanced_params")
+    beside = {name: data[name] for name in AdvancedParams.__struct_fields__ if name in data}
+    if not beside or not isinstance(inner, dict | None):
+        return data
+    return {**data, "advanced_params": beside | (inner or {})}

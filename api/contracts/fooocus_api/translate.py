@@ -1,21 +1,20 @@
 """From Fooocus-API's words to the neutral ones: a decoded body becomes a GenerationRequest."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
+from api import neutral
 from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
-from api.errors import Fault, InvalidRequest, shown
+from api.errors import InvalidRequest
+from api.neutral import given
 from api.settings import Settings
-from graphs.request import NO_EFFECT_ON_TEXT_TO_IMAGE, FreeU, GenerationRequest, Lora, Refused
+from graphs.request import NO_EFFECT_ON_TEXT_TO_IMAGE, GenerationRequest, Refused
 from graphs.sizes import parse_aspect_ratio
 
-# A refiner that could be switched to is refused (graphs.resolve), so what steers the switch has nothing to steer.
-NO_EFFECT_WITHOUT_REFINER = {
-    "refiner_swap_method": "there is no refiner yet",
-    "overwrite_switch": "there is no refiner yet",
-}
+SCALERS = ("adm_scaler_positive", "adm_scaler_negative", "adm_scaler_end")
+NO_EFFECT_WITHOUT_REFINER = dict.fromkeys(("refiner_swap_method", "overwrite_switch"), "no refiner is asked for")
 # Neutral field → the body's own field, for naming what was refused.
 WIRE_NAMES: dict[str, tuple[str, ...]] = {
     "styles": ("style_selections",),
@@ -40,7 +39,22 @@ WIRE_NAMES: dict[str, tuple[str, ...]] = {
     "inpaint.respective_field": ("advanced_params", "inpaint_respective_field"),
     "inpaint.erode_or_dilate": ("advanced_params", "inpaint_erode_or_dilate"),
     "inpaint.engine": ("advanced_params", "inpaint_engine"),
+    "preprocessing.canny_low": ("advanced_params", "canny_low_threshold"),
+    "preprocessing.canny_high": ("advanced_params", "canny_high_threshold"),
+    "preprocessing.softness": ("advanced_params", "controlnet_softness"),
+    "enhance.image": ("enhance_input_image",),
+    "enhance.stages": ("enhance_ctrlnets",),
+    "enhance.uov_method": ("enhance_uov_method",),
+    "enhance.uov_order": ("enhance_uov_processing_order",),
+    "enhance.uov_prompt_type": ("enhance_uov_prompt_type",),
 }
+OF_PROMPTS = frozenset(
+    {
+        *("debugging_cn_preprocessor", "skipping_cn_preprocessor", "controlnet_softness"),
+        *("canny_low_threshold", "canny_high_threshold"),
+    }
+)
+OF_PROMPTS_AND_PICTURE = frozenset({"mixing_image_prompt_and_vary_upscale", "mixing_image_prompt_and_inpaint"})
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -51,40 +65,28 @@ class Flow(msgspec.Struct, frozen=True):
     uses: frozenset[str] = frozenset()
 
 
+_STRENGTHS = frozenset({"overwrite_vary_strength", "overwrite_upscale_strength"})
+_INPAINT = frozenset(
+    {
+        *("debugging_inpaint_preprocessor", "inpaint_disable_initial_latent", "inpaint_engine", "inpaint_strength"),
+        *("inpaint_respective_field", "inpaint_mask_upload_checkbox", "invert_mask_checkbox"),
+        "inpaint_erode_or_dilate",
+    }
+)
+_STAGES = frozenset({"debugging_dino", "debugging_enhance_masks_checkbox", "dino_erode_or_dilate"})
 TEXT_TO_IMAGE = Flow("text-to-image", "Text to Image")
-UPSCALE_VARY = Flow(
-    "upscale and vary",
-    "Image Upscale or Variation",
-    frozenset({"overwrite_vary_strength", "overwrite_upscale_strength"}),
-)
-INPAINT = Flow(
-    "inpainting",
-    "Image Inpaint or Outpaint",
-    frozenset(
-        {
-            "debugging_inpaint_preprocessor",
-            "inpaint_disable_initial_latent",
-            "inpaint_engine",
-            "inpaint_strength",
-            "inpaint_respective_field",
-            "inpaint_mask_upload_checkbox",
-            "invert_mask_checkbox",
-            "inpaint_erode_or_dilate",
-        }
-    ),
-)
+UPSCALE_VARY = Flow("upscale and vary", "Image Upscale or Variation", _STRENGTHS)
+INPAINT = Flow("inpainting", "Image Inpaint or Outpaint", _INPAINT)
+IMAGE_PROMPT = Flow("image prompts", "Image Prompt", _INPAINT)
+ENHANCE = Flow("enhancing", "Image Enhancement", _STRENGTHS | _STAGES)
 
 
-def given(value: Any) -> Any:
-    """None for a field that was not given."""
-    return None if isinstance(value, UnsetType) else value
-
-
-def to_generation(body: TextToImage, settings: Settings, *, one_image: bool = False) -> GenerationRequest:
+def to_generation(
+    body: TextToImage, settings: Settings, warnings: list[str], *, one_image: bool = False
+) -> GenerationRequest:
     """Translate a body. The seed is settled here, so that the graph that follows is a pure value."""
     size = given(body.aspect_ratios_selection)
     width, height = parse_aspect_ratio(size) if size else (None, None)
-    advanced = body.advanced_params
     request = GenerationRequest(
         prompt=given(body.prompt),
         negative_prompt=given(body.negative_prompt),
@@ -94,73 +96,50 @@ def to_generation(body: TextToImage, settings: Settings, *, one_image: bool = Fa
         height=height,
         image_number=1 if one_image else given(body.image_number),
         seed=body.image_seed,
+        preset=given(body.preset) or None,
         sharpness=given(body.sharpness),
         guidance_scale=given(body.guidance_scale),
         base_model=given(body.base_model_name),
         refiner_model=given(body.refiner_model_name),
         refiner_switch=given(body.refiner_switch),
-        loras=_loras(body),
+        loras=neutral.loras(body.loras),
         save_extension=body.save_extension,
         save_name=body.save_name,
         save_metadata=body.save_meta,
         metadata_scheme=body.meta_scheme,
         read_wildcards_in_order=body.read_wildcards_in_order,
-        **_advanced(advanced, settings),
+        **neutral.advanced(body.advanced_params, {name: getattr(settings, name) for name in SCALERS}, warnings),
     )
     return request.seeded()
 
 
-def _loras(body: TextToImage) -> list[Lora] | None:
-    if isinstance(body.loras, UnsetType):
-        return None
-    return [Lora(lora.model_name, lora.weight, lora.enabled) for lora in body.loras]
-
-
-def _advanced(advanced: AdvancedParams, settings: Settings) -> dict[str, Any]:
-    scaler = {
-        name: getattr(settings, name) if getattr(advanced, name) is UNSET else getattr(advanced, name)
-        for name in ("adm_scaler_positive", "adm_scaler_negative", "adm_scaler_end")
-    }
-    freeu = FreeU(advanced.freeu_b1, advanced.freeu_b2, advanced.freeu_s1, advanced.freeu_s2)
-    return {
-        **scaler,
-        "refiner_swap_method": advanced.refiner_swap_method,
-        "adaptive_cfg": given(advanced.adaptive_cfg),
-        "clip_skip": given(advanced.clip_skip),
-        "sampler": given(advanced.sampler_name),
-        "scheduler": given(advanced.scheduler_name),
-        "vae": given(advanced.vae_name),
-        "overwrite_step": advanced.overwrite_step if advanced.overwrite_step > 0 else None,
-        "overwrite_switch": advanced.overwrite_switch if advanced.overwrite_switch > 0 else None,
-        "overwrite_width": advanced.overwrite_width,
-        "overwrite_height": advanced.overwrite_height,
-        "freeu": freeu if advanced.freeu_enabled else None,
-        "disable_preview": advanced.disable_preview,
-        "disable_seed_increment": advanced.disable_seed_increment,
-        "black_out_nsfw": advanced.black_out_nsfw,
-    }
-
-
-def without_effect(advanced: AdvancedParams, flow: Flow = TEXT_TO_IMAGE) -> list[str]:
-    """One warning for every advanced setting that was changed and means nothing for this flow."""
+def without_effect(advanced: AdvancedParams, flow: Flow, request: GenerationRequest) -> list[str]:
+    """One warning for every advanced setting that was changed and means nothing for this request."""
     plain = AdvancedParams()
+    uses = set(flow.uses)
+    if request.image_prompts:
+        uses |= OF_PROMPTS | (OF_PROMPTS_AND_PICTURE if request.input_image else set())
+    if (request.image_number or 1) > 1:
+        uses.add("generate_image_grid")
+    reasons = dict(NO_EFFECT_ON_TEXT_TO_IMAGE)
+    if (request.refiner_model or "").strip().casefold() in ("", "none"):
+        reasons |= NO_EFFECT_WITHOUT_REFINER
     return [
         f"advanced_params.{name} has no effect on {flow.name}: {reason}."
-        for name, reason in (NO_EFFECT_ON_TEXT_TO_IMAGE | NO_EFFECT_WITHOUT_REFINER).items()
+        for name, reason in reasons.items()
         if name in AdvancedParams.__struct_fields__
-        and name not in flow.uses
+        and name not in uses
         and getattr(advanced, name) != getattr(plain, name)
     ]
 
 
 def refused_field(refused: Refused, body: TextToImage) -> InvalidRequest:
     """Name the body's own field for what the builder refused."""
-    wire = WIRE_NAMES.get(refused.field)
-    if wire is None:
-        wire = ("advanced_params", refused.field) if hasattr(AdvancedParams, refused.field) else (refused.field,)
-    value: Any = body
-    for name in wire:
-        value = getattr(value, name, None)
-    sent = None if isinstance(value, UnsetType) else msgspec.to_builtins(value)
-    msg = f"Value error, {refused.message} {refused.hint}".strip()
-    return InvalidRequest([Fault("value_error", ("body", *wire), msg, shown(sent), {"error": refused.message})])
+    return neutral.refused_field(refused, body, _wire(refused.field))
+
+
+def _wire(field: str) -> Sequence[str | int]:
+    known: Any = WIRE_NAMES.get(field)
+    if known is not None:
+        return known
+    return ("advanced_params", field) if field in AdvancedParams.__struct_fields__ else field.split(".")

@@ -1,65 +1,164 @@
-"""From Fooocus-API's words to the neutral ones, for requests with an input image."""
+"""From Fooocus-API's words to the neutral ones, for requests with pictures.
 
+Which flow a request with several pictures means follows from what is there: a picture and image prompts are mixed, as
+the originals do by themselves (API contract §9.2).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
 from msgspec.structs import replace
 
-from api.contracts.fooocus_api.image_schemas import Inpaint as InpaintBody
-from api.contracts.fooocus_api.image_schemas import UpscaleVary, UpscaleVaryForm
-from api.contracts.fooocus_api.schemas import AdvancedParams
-from api.contracts.fooocus_api.translate import given, to_generation
-from api.input_images import ReadImage
+from api import neutral
+from api.contracts.fooocus_api import image_schemas as schemas
+from api.contracts.fooocus_api.schemas import TextToImage
+from api.contracts.fooocus_api.translate import to_generation
+from api.fields import EnhanceStage, ImagePrompt
+from api.input_images import Reader, ReadImage, is_absent
+from api.neutral import given
+from api.services import Services
 from api.settings import Settings
-from graphs.inpaint_choice import ENGINES
-from graphs.names import find_folded
-from graphs.request import GenerationRequest, Inpaint, InputImage
+from graphs.request import GenerationRequest
+from graphs.request_parts import Enhance
 from graphs.uov import DISABLED
+
+LIST_NUMBERS = (0.5, 1.0)  # stop and weight of a plain image prompt in version 2 that says neither
+FORM_NUMBERS = (0.6, 0.6)  # and in version 1
+
+
+class Pictures(Struct, frozen=True, kw_only=True):
+    """What was sent, stored in the input folder. prompts: at most four, with the numbers for what they leave open."""
+
+    input: ReadImage | None = None
+    mask: ReadImage | None = None
+    enhance: ReadImage | None = None
+    prompts: Sequence[tuple[ImagePrompt, ReadImage, tuple[float, float]]] = ()
+
+
+async def read_pictures(body: TextToImage, served: Services, required: Sequence[str]) -> Pictures:
+    """Read every picture of a body. required: fields that must hold one. Raises InvalidRequest with all faults."""
+    reader = Reader(served)
+
+    async def field(name: str, *, mask: bool = False) -> ReadImage | None:
+        return await reader.read(getattr(body, name, None), ("body", name), mask=mask, required=name in required)
+
+    pictures = Pictures(
+        input=await field("input_image"),
+        mask=await field("input_mask", mask=True),
+        enhance=await field("enhance_input_image"),
+        prompts=await _prompts(body, reader),
+    )
+    reader.check()
+    return pictures
+
+
+def to_text_to_image(
+    body: TextToImage, pictures: Pictures, settings: Settings, warnings: list[str], *, one_image: bool
+) -> GenerationRequest:
+    """Text to image, with image prompts or without."""
+    request = to_generation(body, settings, warnings, one_image=one_image)
+    return replace(request, image_prompts=_steering(pictures))
 
 
 def to_upscale_vary(
-    body: UpscaleVary | UpscaleVaryForm, settings: Settings, image: InputImage, *, one_image: bool = False
-) -> tuple[GenerationRequest, list[str]]:
-    """Translate a body whose picture is stored. Returns the request and what will not be done."""
-    advanced = body.advanced_params
-    request = replace(
-        to_generation(body, settings, one_image=one_image),
-        input_image=image,
+    body: Any, pictures: Pictures, settings: Settings, warnings: list[str], *, one_image: bool
+) -> GenerationRequest:
+    """Vary or upscale the input picture."""
+    if body.uov_method == DISABLED:
+        warnings.append("uov_method is Disabled: the picture is not used, only the prompt.")
+    return replace(
+        to_text_to_image(body, pictures, settings, warnings, one_image=one_image),
+        input_image=_stored(pictures.input),
         uov_method=body.uov_method,
         upscale_value=given(body.upscale_value),
-        overwrite_vary_strength=advanced.overwrite_vary_strength,
-        overwrite_upscale_strength=advanced.overwrite_upscale_strength,
     )
-    unused = "uov_method is Disabled: the picture is not used, only the prompt."
-    return request, [unused] if body.uov_method == DISABLED else []
 
 
 def to_inpaint(
-    body: InpaintBody, settings: Settings, image: InputImage, mask: ReadImage | None, *, one_image: bool = False
-) -> tuple[GenerationRequest, list[str]]:
-    """Translate a body whose pictures are stored. A mask with nothing painted counts as none."""
-    advanced, warnings = body.advanced_params, []
-    if mask is not None and not mask.painted:
-        warnings.append("Nothing in the mask is white: it counts as none.")
-    # Clients send the default along with everything else, so it stands for the preset's engine.
-    engine = None if advanced.inpaint_engine == AdvancedParams().inpaint_engine else advanced.inpaint_engine
-    if engine is not None and find_folded(engine, ENGINES) is None:
-        warnings.append(f"There is no inpaint engine {engine[:40]!r}; the preset's is used.")
-        engine = None
-    inpaint = Inpaint(
-        mask=mask.stored.name if mask is not None and mask.painted else None,
-        outpaint=given(body.outpaint_selections) or (),
-        distances=(
-            body.outpaint_distance_left,
-            body.outpaint_distance_top,
-            body.outpaint_distance_right,
-            body.outpaint_distance_bottom,
-        ),
-        additional_prompt=body.inpaint_additional_prompt,
-        strength=advanced.inpaint_strength,
-        respective_field=advanced.inpaint_respective_field,
-        erode_or_dilate=advanced.inpaint_erode_or_dilate,
-        invert_mask=advanced.invert_mask_checkbox,
-        engine=engine,
-        disable_initial_latent=advanced.inpaint_disable_initial_latent,
-        debug=advanced.debugging_inpaint_preprocessor,
+    body: Any, pictures: Pictures, settings: Settings, warnings: list[str], *, one_image: bool
+) -> GenerationRequest:
+    """Repaint or extend the input picture; without one it is text to image."""
+    request = to_text_to_image(body, pictures, settings, warnings, one_image=one_image)
+    if pictures.input is None:
+        return request
+    distances = tuple(getattr(body, f"outpaint_distance_{side}") for side in ("left", "top", "right", "bottom"))
+    prompt = body.inpaint_additional_prompt
+    sides = body.outpaint_selections
+    inpaint = neutral.inpaint(body.advanced_params, pictures.mask, sides, distances, prompt, warnings)
+    return replace(request, input_image=_stored(pictures.input), inpaint=inpaint)
+
+
+def to_enhance(
+    body: Any, pictures: Pictures, settings: Settings, warnings: list[str], *, one_image: bool
+) -> GenerationRequest:
+    """Enhance the picture given; the stages that are switched off are left out."""
+    stages = _stages(body) if body.enhance_checkbox else []
+    if not body.enhance_checkbox:
+        warnings.append("enhance_checkbox is false: no stage runs.")
+    enhance = Enhance(
+        image=_stored(pictures.enhance),
+        stages=neutral.enhance_stages(stages, body.advanced_params, warnings),
+        uov_method=body.enhance_uov_method,
+        uov_order=body.enhance_uov_processing_order,
+        uov_prompt_type=body.enhance_uov_prompt_type,
+        save_final_only=body.save_final_enhanced_image_only,
     )
-    request = to_generation(body, settings, one_image=one_image)
-    return replace(request, input_image=image, inpaint=inpaint), warnings
+    return replace(to_generation(body, settings, warnings, one_image=one_image), enhance=enhance)
+
+
+def _stored(image: ReadImage | None) -> Any:
+    return image.stored if image is not None else None
+
+
+def _steering(pictures: Pictures) -> list[Any]:
+    return [
+        made
+        for prompt, image, numbers in pictures.prompts
+        for made in neutral.image_prompts([(prompt, image.stored)], numbers)
+    ]
+
+
+async def _prompts(body: Any, reader: Reader) -> list[tuple[ImagePrompt, ReadImage, tuple[float, float]]]:
+    """Those that have a picture; of the list and the numbered fields, the first four."""
+    found = []
+    listed = getattr(body, "image_prompts", [])
+    for prompt, loc, numbers in [*_numbered(body), *_listed(listed)]:
+        if len(found) < len(schemas.SLOTS) and not is_absent(prompt.cn_img):
+            image = await reader.read(prompt.cn_img, loc)
+            found += [(prompt, image, numbers)] if image is not None else []
+    return found
+
+
+def _listed(prompts: Sequence[ImagePrompt]) -> list[tuple[ImagePrompt, Any, tuple[float, float]]]:
+    return [(prompt, ("body", "image_prompts", n, "cn_img"), LIST_NUMBERS) for n, prompt in enumerate(prompts)]
+
+
+def _numbered(body: Any) -> list[tuple[ImagePrompt, Any, tuple[float, float]]]:
+    """The form's fields cn_img1 and so on; a list without pictures beside them says how each is to act."""
+    if not hasattr(body, "cn_img1"):
+        return []
+    configured = body.image_prompts
+    slots = []
+    for n in schemas.SLOTS:
+        own = {name: getattr(body, f"{name}{n}") for name in schemas.SLOT_FIELDS}
+        prompt = ImagePrompt(**own)
+        if n <= len(configured) and is_absent(configured[n - 1].cn_img):
+            prompt = _filled(prompt, configured[n - 1])
+        slots.append((prompt, ("body", f"cn_img{n}"), FORM_NUMBERS))
+    return slots
+
+
+def _filled(prompt: ImagePrompt, other: ImagePrompt) -> ImagePrompt:
+    """What a prompt leaves open, taken from another."""
+    plain = ImagePrompt()
+    names = [name for name in schemas.SLOT_FIELDS if getattr(prompt, name) == getattr(plain, name)]
+    return replace(prompt, **{name: getattr(other, name) for name in names})
+
+
+def _stages(body: Any) -> list[EnhanceStage]:
+    if hasattr(body, "enhance_ctrlnets"):
+        return list(body.enhance_ctrlnets[: len(schemas.STAGES)])
+    return [
+        EnhanceStage(**{name: getattr(body, f"{name}_{n}") for name in schemas.STAGE_FIELDS}) for n in schemas.STAGES
+    ]
