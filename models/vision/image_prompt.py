@@ -13,6 +13,7 @@ from models.formats.pickled import open_either
 from models.formats.plan import check_plan, fill
 from models.formats.vision import open_adapter, plan_adapter
 from models.memory import Loader, Residency, Resident
+from models.unet import UNetSizes
 from models.vision.adapter import Adapter, AdapterSizes
 from models.vision.clip_vision import VisionOutput
 
@@ -92,22 +93,29 @@ def _as_unet(parts: list[tuple[Tensor, Tensor]], order: list[int]) -> KeysValues
 
 
 def _order(adapter: ImagePromptAdapter, model: "Model") -> list[int]:
-    """For each cross-attention of the UNet (down, middle, up) its place in the file (down, up, middle)."""
+    """For each cross-attention of the UNet its place in the file."""
+    order = file_order(model.unet.sizes)
+    widths = cross_widths(model.unet.sizes)
     sizes: AdapterSizes = adapter.module.sizes
-    unet = model.unet.sizes
-    down, middle, up = (
-        [block.channels_out for block in blocks for _ in range(block.depth)]
-        for blocks in (unet.inputs, (unet.middle,), unet.outputs)
-    )
-    if tuple(down + up + middle) != sizes.widths:
+    if sizes.widths != tuple(widths[place] for place in order):
         raise AdapterMismatch(
-            f"{adapter.name} was made for another model: it has {len(sizes.widths)} attentions, "
-            f"the checkpoint {len(down + middle + up)}, or their widths differ.",
+            f"{adapter.name} was made for another model: it has {len(sizes.widths)} attentions, the checkpoint "
+            f"{len(widths)}, or their widths differ.",
             "Choose an IP-Adapter for this checkpoint's architecture.",
         )
-    first_up = len(down)
-    first_middle = len(down) + len(up)
-    return [*range(first_up), *range(first_middle, len(sizes.widths)), *range(first_up, first_middle)]
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+def file_order(sizes: UNetSizes) -> list[int]:
+    """For each place in an adapter's file (down, up, middle) the UNet's cross-attention (down, middle, up)."""
+    down = sum(block.depth for block in sizes.inputs)
+    first_up, end = down + sizes.middle.depth, len(cross_widths(sizes))
+    return [*range(down), *range(first_up, end), *range(down, first_up)]
+
+
+def cross_widths(sizes: UNetSizes) -> list[int]:
+    """Return the width of each cross-attention of the UNet."""
+    return [b.channels_out for b in (*sizes.inputs, sizes.middle, *sizes.outputs) for _ in range(b.depth)]
 
 
 def load_adapter(path: str | Path, residency: Residency, negative: str | Path | None = None) -> ImagePromptAdapter:
