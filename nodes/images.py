@@ -12,6 +12,7 @@ from engine.context import Context
 from engine.node import node
 from engine.types import Choices, Widget
 from models.errors import ModelError
+from models.files.grid import grid
 from models.files.image import EXTENSIONS, load_image
 from models.files.resize import Crop, ImageMethod, resize
 from nodes.runtime import current
@@ -135,6 +136,12 @@ def join_images(image1: Image, image2: Image) -> Image:
     if image1.shape[1:] != image2.shape[1:]:
         image2 = resize(image2.movedim(-1, 1), image1.shape[2], image1.shape[1], "bilinear", "center").movedim(1, -1)
     return torch.cat([image1, image2])
+
+
+@node("ImageGrid", category="image", display_name="Image Grid")
+def lay_out_images(images: Image) -> Image:
+    """One picture that shows all of a batch in rows, on black."""
+    return grid(images)
 
 
 @node("ImageCrop", category="image/transform", display_name="Image Crop")
