@@ -79,11 +79,11 @@ def _lifespan(
         from engine.jobs.store import SqlStore  # a third of the start-up time is the database's
         from engine.jobs.webhooks import Webhooks
 
-        for folder in ("outputs", "input", "temp"):
-            (settings.data / folder).mkdir(parents=True, exist_ok=True)
+        for folder in (settings.outputs_dir, settings.input_dir, settings.temp_dir):
+            folder.mkdir(parents=True, exist_ok=True)
         library = known or Library(settings)
         told = config or worker_config(settings, library, warm=True)
-        store = SqlStore(settings.data / "jobs.sqlite3")
+        store = SqlStore(settings.database or settings.data / "jobs.sqlite3")
         retention, webhooks = Retention(settings), Webhooks(store, payloads(settings))
 
         def job_ended(job: Job) -> None:

@@ -24,21 +24,20 @@ class EngineRoom:
 def worker_config(settings: Settings, library: Library, *, warm: bool = False) -> WorkerConfig:
     """What the worker is told. warm: load the default checkpoint before the first job asks for it."""
     data = settings.data.resolve()
-    extra = settings.extra_model_paths
     return WorkerConfig(
         options={
             "models_dirs": [str(settings.models_dir.resolve())],
-            "extra_model_paths": str(extra.resolve()) if extra else None,
+            "extra_folders": {kind: [str(path.resolve()) for path in paths] for kind, paths in library.extra.items()},
             "data_dir": str(data),
-            "input_dir": str(data / "input"),
+            "input_dir": str(settings.input_dir.resolve()),
             "device": settings.device,
             "vram_bytes": settings.vram,
             "ram_bytes": settings.ram,
         },
         warm=library.catalog.default_checkpoint if warm else None,
-        output_dir=str(data / "outputs"),
-        input_dir=str(data / "input"),
-        temp_dir=str(data / "temp"),
+        output_dir=str(settings.outputs_dir.resolve()),
+        input_dir=str(settings.input_dir.resolve()),
+        temp_dir=str(settings.temp_dir.resolve()),
         log_level=settings.log_level.upper(),
     )
 

@@ -51,7 +51,7 @@ def _own_result(url: str, settings: Settings) -> Path | None:
     match = _RESULT.fullmatch(parts.path.rstrip("/"))
     if match is None or parts.netloc not in own:
         return None
-    return stored(settings.data / "outputs", unquote(match[1]), unquote(match[2]))
+    return stored(settings.outputs_dir, unquote(match[1]), unquote(match[2]))
 
 
 async def _follow(url: str, settings: Settings) -> bytes:

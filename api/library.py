@@ -1,12 +1,14 @@
 """What is installed, as the doors see it: model names, styles, wildcards, presets; refreshed on demand."""
 
 import logging
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 
 from anyio import to_thread
 
+from api.fooocus_config import BadConfig, FooocusConfig, read_fooocus_config
 from api.settings import Settings
 from engine.errors import FocalError
 from graphs.catalog import Catalog
@@ -34,7 +36,10 @@ class BadFolders(FocalError):
 
 
 class Library:
-    """The model folders and the catalog read from them. `catalog` is a value; `refresh` replaces it."""
+    """The model folders and the catalog read from them. `catalog` is a value; `refresh` replaces it.
+
+    extra: model folders beside the first root, by kind.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -45,7 +50,11 @@ class Library:
             extra = read_extra_paths(settings.extra_model_paths) if settings.extra_model_paths else None
         except ModelError as error:
             raise BadFolders(error.code, error.message, error.hint) from error
-        self.folders = ModelFolders([settings.models_dir], extra=extra, cache_dir=settings.data)
+        self.fooocus = _fooocus_config(settings)
+        self.extra = {kind: list(paths) for kind, paths in (extra or {}).items()}
+        for kind, paths in self.fooocus.folders.items():
+            self.extra.setdefault(kind, []).extend(paths)
+        self.folders = ModelFolders([settings.models_dir], extra=self.extra, cache_dir=settings.data)
         self.catalog = self._read()
 
     async def refresh(self) -> Catalog:
@@ -91,5 +100,15 @@ class Library:
             files={kind: [*self.folders.list(kind), *self.folders.beside(kind)] for kind in CATALOGUED},
             data_dir=self._settings.data,
             default_preset=self._settings.preset,
+            configured=self.fooocus.defaults,
+            overrides=self.fooocus.environment,
+            wildcards=self.fooocus.wildcards,
             hash_of=self.hash_of,
         )
+
+
+def _fooocus_config(settings: Settings) -> FooocusConfig:
+    try:
+        return read_fooocus_config(settings.fooocus_config, settings.data, os.environ)
+    except BadConfig as error:
+        raise BadFolders("bad_config", f"{error}.", "Correct --fooocus-config, or leave it out.") from error

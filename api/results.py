@@ -62,7 +62,7 @@ def url_of(job: Job, file: OutputFile, settings: Settings, *, prefix: str = FILE
 
 def path_of(file: OutputFile, settings: Settings) -> Path:
     """Where a result lies on disk."""
-    return settings.data / "outputs" / file.subfolder / file.filename
+    return settings.outputs_dir / file.subfolder / file.filename
 
 
 def first_picture(job: Job, media_type: str, settings: Settings) -> bytes:

@@ -41,7 +41,7 @@ class Retention:
             await self._ended.wait()
             self._ended.clear()
             gone = await jobs.prune(self._settings.queue_history)
-            await to_thread.run_sync(remove_files, self._settings.data / "outputs", gone)
+            await to_thread.run_sync(remove_files, self._settings.outputs_dir, gone)
 
 
 def remove_files(outputs: Path, jobs: Iterable[Job]) -> None:

@@ -29,15 +29,15 @@ class Services:
 
     @property
     def outputs_dir(self) -> Path:
-        return self.settings.data / "outputs"
+        return self.settings.outputs_dir
 
     @property
     def input_dir(self) -> Path:
-        return self.settings.data / "input"
+        return self.settings.input_dir
 
     @property
     def temp_dir(self) -> Path:
-        return self.settings.data / "temp"
+        return self.settings.temp_dir
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -34,11 +34,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     data: Annotated[Path, _doc("Folder that holds everything Focal writes.")] = Path("data")
     models: Annotated[Path | None, _doc("Folder with model files; DATA/models when not given.")] = None
+    outputs: Annotated[Path | None, _doc("Folder of the results; DATA/outputs when not given.")] = None
+    temp: Annotated[Path | None, _doc("Folder of short-lived files; DATA/temp when not given.")] = None
     extra_model_paths: Annotated[
         Path | None, _doc("YAML file with more model folders, in ComfyUI's extra_model_paths format.")
     ] = None
+    fooocus_config: Annotated[
+        Path | None, _doc("Fooocus' config.txt; when not given, DATA/config.txt or ./config.txt if it is there.")
+    ] = None
+    database: Annotated[str, _doc("SQLAlchemy URL of the job store; the file DATA/jobs.sqlite3 when empty.")] = ""
     host: Annotated[str, _doc("Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, _doc("Port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8888
+    also_port: Annotated[int, _doc("A second port to listen on; 0 is none.", ge=0, le=65535)] = 0
+    compat: Annotated[
+        Literal["a", "b"], _doc("b: --port is FooocusAPI's page, the API listens on the next port (7866).")
+    ] = "a"
     base_url: Annotated[str, _doc("Prefix of the result URLs; http://HOST:PORT when empty.")] = ""
     apikey: Annotated[str, _doc("Key that requests must carry in X-API-KEY; empty means open.")] = ""
     webhook_url: Annotated[str, _doc("Address told about every finished job that names none itself.")] = ""
@@ -69,10 +79,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     adm_scaler_end: Annotated[
         float, _doc("Default of adm_scaler_end; releases of Fooocus behaved as 0.3.", ge=0, le=1)
     ] = 0.5
+    fooocusapi_adm_scaler_positive: Annotated[
+        float, _doc("Default of adm_scaler_positive of requests to /v1/engine/generate/.", ge=0, le=3)
+    ] = 1.5
+    fooocusapi_adm_scaler_negative: Annotated[
+        float, _doc("Default of adm_scaler_negative there; releases of Fooocus behaved as 0.8.", ge=0, le=3)
+    ] = 1.5
+    fooocusapi_adm_scaler_end: Annotated[
+        float, _doc("Default of adm_scaler_end there; releases of Fooocus behaved as 0.3.", ge=0, le=1)
+    ] = 0.8
     max_body: Annotated[int, _doc("Largest JSON request body in bytes.", ge=1024)] = 64 * 2**20
     max_upload: Annotated[int, _doc("Largest file, uploaded or fetched from an address, in bytes.", ge=1024)] = (
         100 * 2**20
     )
+
+    @property
+    def outputs_dir(self) -> Path:
+        """Where results are written."""
+        return self.outputs or self.data / "outputs"
+
+    @property
+    def input_dir(self) -> Path:
+        """Where pictures that came with requests are kept."""
+        return self.data / "input"
+
+    @property
+    def temp_dir(self) -> Path:
+        """Where short-lived files are written."""
+        return self.temp or self.data / "temp"
 
     @property
     def models_dir(self) -> Path:
@@ -104,6 +138,15 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 FIELDS: dict[str, msgspec.inspect.Field] = {f.name: f for f in msgspec.inspect.type_info(Settings).fields}  # type: ignore[attr-defined]
+PATHS = frozenset({"data", "models", "outputs", "temp", "extra_model_paths", "fooocus_config"})
+# Variables of the servers that this one replaces, and the settings they fill; a FOCAL_ variable goes before them.
+FOREIGN_VARIABLES: dict[str, str] = {
+    "DATADIR": "data",
+    "config_path": "fooocus_config",
+    "FOOOCUS_DB_CONF": "database",
+    "WEBHOOK_URL": "webhook_url",
+}
+FOOOCUSAPI_PAGE_PORT = 7865  # of its WebUI; its API listens on the next one
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
@@ -125,9 +168,8 @@ def _convert(name: str, value: Any, source: str) -> Any:
     if isinstance(value, str) and isinstance(FIELDS[name].default, bool):
         value = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower(), value.lower())
     annotation = Settings.__annotations__[name]
-    is_path = name in ("data", "models", "extra_model_paths")
     try:
-        return Path(str(value)) if is_path else msgspec.convert(value, annotation, strict=False)
+        return Path(str(value)) if name in PATHS else msgspec.convert(value, annotation, strict=False)
     except msgspec.ValidationError as error:
         raise BadSetting(f"{name} from {source} is {value!r}: {error}.") from error
 
@@ -154,20 +196,48 @@ def load(
     environ: Mapping[str, str] | None = None,
     config: Path | None = None,
 ) -> Loaded:
-    """Merge the four sources. `command_line` holds only what was typed; `config` overrides ./focal.toml."""
+    """Merge all sources. `command_line` holds only what was typed; `config` overrides ./focal.toml."""
     environ = os.environ if environ is None else environ
     named = config or (Path(environ["FOCAL_CONFIG"]) if environ.get("FOCAL_CONFIG") else None)
     toml = named or Path("focal.toml")
-    layers: list[tuple[str, Mapping[str, Any]]] = [
-        (str(toml), _from_toml(toml, required=named is not None)),
-        ("environment", {n: environ[f"FOCAL_{n.upper()}"] for n in FIELDS if f"FOCAL_{n.upper()}" in environ}),
-        ("command line", {n: v for n, v in (command_line or {}).items() if v is not None}),
-    ]
+    typed = {n: v for n, v in (command_line or {}).items() if v is not None}
+    foreign = {FOREIGN_VARIABLES[n]: (text, n) for n in FOREIGN_VARIABLES if (text := environ.get(n))}
+    own = {n: (environ[v], v) for n in FIELDS if (v := f"FOCAL_{n.upper()}") in environ}
     values: dict[str, Any] = {}
     sources = dict.fromkeys(FIELDS, "default")
-    for source, layer in layers:
-        for name, value in layer.items():
-            where = f"FOCAL_{name.upper()}" if source == "environment" else source
-            values[name] = _convert(name, value, where)
-            sources[name] = where
+    for layer in (
+        {name: (value, str(toml)) for name, value in _from_toml(toml, required=named is not None).items()},
+        foreign,
+        own,
+        {name: (value, "command line") for name, value in typed.items()},
+    ):
+        for name, (value, source) in layer.items():
+            values[name] = _convert(name, value, source)
+            sources[name] = source
+    _set_port(values, sources, environ)
+    _take_fooocus_folders(values, sources, environ)
     return Loaded(Settings(**values), sources)
+
+
+def _set_port(values: dict[str, Any], sources: dict[str, str], environ: Mapping[str, str]) -> None:
+    """FooocusAPI's rules: API_PORT goes before everything; with compat b the port that was typed is its page's."""
+    if port := environ.get("API_PORT"):
+        values["port"], sources["port"] = _convert("port", port, "API_PORT"), "API_PORT"
+    elif values.get("compat") == "b" and sources["port"] in ("default", "command line"):
+        given = environ.get("GRADIO_SERVER_PORT") or FOOOCUSAPI_PAGE_PORT
+        page = values["port"] if sources["port"] == "command line" else _convert("port", given, "GRADIO_SERVER_PORT")
+        values["port"], sources["port"] = page + 1, "compat b: one above the page's port"
+
+
+def _take_fooocus_folders(values: dict[str, Any], sources: dict[str, str], environ: Mapping[str, str]) -> None:
+    """Folders for results and short-lived files from Fooocus' configuration, where no other source names them."""
+    from api.fooocus_config import BadConfig, read_fooocus_config
+
+    settings = Settings(**values)
+    try:
+        found = read_fooocus_config(settings.fooocus_config, settings.data, environ)
+    except BadConfig as error:
+        raise BadSetting(f"fooocus_config from {sources['fooocus_config']}: {error}.") from error
+    for name, path in found.settings.items():
+        if name not in values:
+            values[name], sources[name] = path, str(found.source or "environment")

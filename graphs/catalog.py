@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from graphs.known_files import KNOWN_FILES
 from graphs.names import find_file, find_folded
-from graphs.presets import NO_PRESET, Preset, load_presets
+from graphs.presets import NO_PRESET, Preset, load_presets, read_preset
 from graphs.request import Refused
 from graphs.styles import StyleBook
 from graphs.wildcards import SHIPPED as SHIPPED_WILDCARDS
@@ -52,7 +52,9 @@ class Catalog:
     """Names are as listed by the model folders: relative paths with `/`, sub-folders kept.
 
     files: names by kind of the model folders, for the kinds that have no field of their own here.
-    default_preset: the preset that fills what requests leave open; "" chooses (`preset_in_force`).
+    default_preset: the preset that fills what requests leave open; "" chooses (`preset_in_force`). overrides: keys of
+    a preset file that go before the preset in force.
+    black_out_nsfw: every request's pictures go through the safety checker.
     hash_of: (folder such as "checkpoints", name) → first ten hex digits of the file's SHA-256, "" while unknown.
     expansion: the model behind `Fooocus V2`; none is shipped.
     """
@@ -68,6 +70,8 @@ class Catalog:
     wildcards: Wildcards = field(default_factory=Wildcards)
     presets: Mapping[str, Preset] = field(default_factory=load_presets)
     default_preset: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    black_out_nsfw: bool = False
     hash_of: Callable[[str, str], str] = _unknown_hash
     expansion: Expansion | None = None
 
@@ -84,12 +88,19 @@ class Catalog:
         files: Mapping[str, Sequence[str]] | None = None,
         data_dir: Path | None = None,
         default_preset: str = "",
+        configured: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        wildcards: Path | None = None,
+        black_out_nsfw: bool = False,
         hash_of: Callable[[str, str], str] = _unknown_hash,
         expansion: Expansion | None = None,
     ) -> "Catalog":
-        """Read styles, wildcards and presets, shipped ones and those below `data_dir`, into a catalog."""
+        """Read styles, wildcards and presets, shipped ones and those below `data_dir`, into a catalog.
+
+        configured: as in `load_presets`. wildcards: one more folder of them.
+        """
         mine = {name: data_dir / name for name in ("styles", "wildcards", "presets")} if data_dir else {}
-        wildcard_roots = [mine["wildcards"], SHIPPED_WILDCARDS] if mine else [SHIPPED_WILDCARDS]
+        wildcard_roots = [root for root in (mine.get("wildcards"), wildcards, SHIPPED_WILDCARDS) if root]
         return cls(
             checkpoints=tuple(checkpoints),
             loras=tuple(loras),
@@ -100,8 +111,10 @@ class Catalog:
             files={kind: tuple(names) for kind, names in (files or {}).items()},
             styles=StyleBook.load(mine.get("styles")),
             wildcards=Wildcards(wildcard_roots),
-            presets=load_presets(mine.get("presets")),
+            presets=load_presets(mine.get("presets"), configured),
             default_preset=default_preset,
+            overrides=overrides or {},
+            black_out_nsfw=black_out_nsfw,
             hash_of=hash_of,
             expansion=expansion,
         )
@@ -113,11 +126,17 @@ class Catalog:
 
     @property
     def preset_in_force(self) -> Preset:
-        """The default preset: the configured one, else `default`, or `tiny` when no other checkpoint is found."""
-        if self.default_preset and (chosen := self.preset(self.default_preset)):
-            return chosen
-        name = "default" if self.real_checkpoints or TINY not in self.presets else TINY
-        return self.presets.get(name, Preset())
+        """The default preset: the configured one, else the user's own defaults or `default`, or `tiny` when no other
+        checkpoint is found."""
+        chosen = self._chosen_preset()
+        return read_preset(chosen.name, self.overrides, chosen) if self.overrides else chosen
+
+    def _chosen_preset(self) -> Preset:
+        chosen = find_folded(self.default_preset, self.presets) if self.default_preset else None
+        if chosen is None:
+            own = NO_PRESET if NO_PRESET in self.presets else "default"
+            chosen = own if self.real_checkpoints or TINY not in self.presets else TINY
+        return self.presets.get(chosen, Preset())
 
     def preset(self, name: str) -> Preset | None:
         """A preset by name, whatever the case; `initial` is the preset in force. None when there is none."""

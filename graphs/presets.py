@@ -198,10 +198,11 @@ def read_preset(name: str, content: Mapping[str, Any], base: Preset) -> Preset:
     return msgspec.structs.replace(base, **values)
 
 
-def load_presets(user_folder: Path | None = None) -> dict[str, Preset]:
+def load_presets(user_folder: Path | None = None, configured: Mapping[str, Any] | None = None) -> dict[str, Preset]:
     """The shipped presets and the user's, by name; a user's preset replaces a shipped one of the same name.
 
-    A file that is not a JSON object is left out with a log line.
+    configured: the user's own defaults (Fooocus' config.txt), which every preset falls back to. They are the preset
+    NO_PRESET, if there are any. A file that is not a JSON object is left out with a log line.
     """
     contents: dict[str, Mapping[str, Any]] = {}
     folders = [SHIPPED, *([user_folder] if user_folder else [])]
@@ -210,5 +211,7 @@ def load_presets(user_folder: Path | None = None) -> dict[str, Preset]:
             contents[path.stem] = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             logger.warning("preset file %s was left out: %s", path, error)
-    default = read_preset("default", contents.get("default", {}), Preset())
-    return {name: read_preset(name, content, default) for name, content in contents.items()}
+    default = contents.get("default", {})
+    base = read_preset(NO_PRESET, {**default, **(configured or {})}, Preset())
+    presets = {name: read_preset(name, content, base) for name, content in contents.items()}
+    return presets | {NO_PRESET: base} if configured else presets

@@ -26,10 +26,15 @@ _LORAS_KEPT = 4  # files in memory, each up to a few hundred MB; changing only a
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What `start` may be told. device: auto, cpu, cuda, cuda:1, mps. budgets in bytes; threads of CPU arithmetic."""
+    """What `start` may be told.
+
+    extra_folders: more model folders by kind. device: auto, cpu, cuda, cuda:1, mps. budgets in bytes; threads of CPU
+    arithmetic.
+    """
 
     models_dirs: tuple[str, ...] = ("data/models",)
     extra_model_paths: str | None = None
+    extra_folders: dict[str, tuple[str, ...]] = {}
     data_dir: str = "data"
     input_dir: str | None = None
     device: str = "auto"
@@ -50,7 +55,9 @@ class Runtime:
             budget_bytes=options.ram_bytes if on_cpu else options.vram_bytes,
             host_budget_bytes=None if on_cpu else options.ram_bytes,
         )
-        extra = read_extra_paths(Path(options.extra_model_paths)) if options.extra_model_paths else None
+        extra = read_extra_paths(Path(options.extra_model_paths)) if options.extra_model_paths else {}
+        for kind, folders in options.extra_folders.items():
+            extra[kind] = [*extra.get(kind, ()), *map(Path, folders)]
         self.folders = ModelFolders(
             [Path(root) for root in options.models_dirs], extra, cache_dir=Path(options.data_dir)
         )

@@ -38,7 +38,7 @@ def run(parsed: argparse.Namespace, loaded: Loaded, notes: list[str]) -> int:
         kind="Text to Image", contract=CONTRACT, graph=compiled.graph.to_json(), outputs=tuple(compiled.outputs)
     )
     ended = asyncio.run(run_job(settings, library, job, quiet=parsed.json))
-    written = [settings.data / "outputs" / file.subfolder / file.filename for file in ended.files()]
+    written = [settings.outputs_dir / file.subfolder / file.filename for file in ended.files()]
     kept = _keep(written, parsed.output)
     seeds = [str(image.seed) for image in compiled.images]
     if parsed.json:

@@ -33,7 +33,7 @@ def run(parsed: argparse.Namespace, loaded: Loaded, notes: list[str]) -> int:
         print(msgspec.json.format(msgspec.json.encode(job.result)).decode())
     else:
         for file in job.files():
-            folder = loaded.settings.data / ("temp" if file.type == "temp" else "outputs")
+            folder = loaded.settings.temp_dir if file.type == "temp" else loaded.settings.outputs_dir
             print(folder / file.subfolder / file.filename)
     return 0
 
