@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from graphs.catalog import Catalog
 from graphs.enhance import enhance_picture, enhanced
+from graphs.finish import finished
 from graphs.inpaint import inpaint
 from graphs.inpaint_choice import chosen_inpaint
 from graphs.request import GenerationRequest
@@ -20,6 +21,10 @@ def compile_request(request: GenerationRequest, catalog: Catalog) -> Compiled:
     Vary and upscale come before inpaint; without either, or with nothing to repaint, it is text to image. A picture
     that is only to be enhanced comes before all of them.
     """
+    return finished(_any_flow(request, catalog), request, catalog)
+
+
+def _any_flow(request: GenerationRequest, catalog: Catalog) -> Compiled:
     enhance = request.enhance
     if enhance is not None and enhance.image is not None:
         return enhance_picture(request, enhance, enhance.image, catalog)

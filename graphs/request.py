@@ -30,7 +30,6 @@ SCHEDULERS = (
 # without effect, and the API says so in the job's warnings.
 NO_EFFECT_ON_TEXT_TO_IMAGE: dict[str, str] = {
     "disable_intermediate_results": "results are reported when the job ends",
-    "generate_image_grid": "images are returned one by one",
     "overwrite_vary_strength": "vary only",
     "overwrite_upscale_strength": "upscale only",
     "mixing_image_prompt_and_vary_upscale": "image prompts only",

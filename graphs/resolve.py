@@ -74,8 +74,6 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
     cannot be done at all raises Refused.
     """
     request.check_limits()
-    if request.black_out_nsfw:
-        raise Refused("black_out_nsfw", "Focal has no safety checker yet.", "Send black_out_nsfw as false.")
     seed = request.seed
     if seed is None:
         raise Refused("seed", "The request has no seed yet.", "Call request.seeded() before compiling it.")

@@ -156,7 +156,6 @@ def test_only_five_loras_are_used():
 
 def test_what_cannot_be_done_yet_is_refused_by_field():
     for field, changes in {
-        "black_out_nsfw": {"black_out_nsfw": True},
         "refiner_model": {"refiner_model": "sd_xl_refiner_1.0_0.9vae.safetensors"},
         "seed": {"seed": None},
         "width": {"width": 8},
