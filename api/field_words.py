@@ -3,6 +3,16 @@
 A name means the same wherever it stands; a field whose sentence begins with "A picture" holds one as text.
 """
 
+import re
+
+NUMBERED = re.compile(r"_?\d$")  # forms number the fields of image prompts and stages: cn_img1, enhance_prompt_1
+
+
+def words_of(name: str) -> str | None:
+    """The sentence of a field, whatever number a form gave it."""
+    return WORDS.get(name) or WORDS.get(NUMBERED.sub("", name))
+
+
 WORDS: dict[str, str] = {
     # what to draw
     "prompt": "What to draw; further lines are encoded on their own.",
@@ -105,16 +115,6 @@ WORDS: dict[str, str] = {
     "cn_stop": "Share of the run after which it no longer acts; null is what suits the type.",
     "cn_weight": "How strongly it acts, 0 to 2; null is what suits the type.",
     "cn_type": "How it acts: ImagePrompt, FaceSwap, PyraCanny or CPDS.",
-    **{
-        f"cn_{part}{number}": words
-        for number in range(1, 5)
-        for part, words in {
-            "img": "A picture that steers the result.",
-            "stop": "Share of the run after which it no longer acts.",
-            "weight": "How strongly it acts, 0 to 2.",
-            "type": "How it acts.",
-        }.items()
-    },
     # enhance
     "enhance_input_image": "A picture to enhance.",
     "enhance_checkbox": "Whether the stages run.",

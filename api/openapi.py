@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from api.field_words import WORDS
+from api.field_words import words_of
 from api.operations import FORM, JSON, Answer, Operation
 
 COMPONENTS = "#/components/schemas/{name}"
@@ -54,10 +54,11 @@ class _Schemas:
         self._of = {id(type): schema for type, schema in zip(types, made, strict=True)}
         for schema in self.components.values():
             for name, field in schema.get("properties", {}).items():
-                if name in WORDS and "description" not in field:
-                    field["description"] = WORDS[name]
-                if name in PICTURE_FIELDS and not field.get("type"):
-                    field.update(PICTURE_TEXT | {"description": f"{WORDS.get(name, '')} {PICTURE_TEXT['description']}"})
+                words = words_of(name)
+                if words and "description" not in field:
+                    field["description"] = words
+                if words and words.startswith("A picture") and not field.get("type"):
+                    field.update(PICTURE_TEXT | {"description": f"{words} {PICTURE_TEXT['description']}"})
 
     def of(self, type: Any) -> dict[str, Any]:
         return dict(self._of[id(type)])
@@ -66,9 +67,6 @@ class _Schemas:
         """The schema itself instead of a reference to it."""
         schema = self.of(type)
         return self.components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-
-
-PICTURE_FIELDS = frozenset(name for name, words in WORDS.items() if words.startswith("A picture"))
 
 
 def _types(operations: Iterable[Operation]) -> Iterable[Any]:

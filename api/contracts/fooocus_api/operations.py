@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
+from api import fields
 from api.contracts.fooocus_api import image_schemas, replies, schemas
 from api.contracts.fooocus_api.replies import AsyncJob, GeneratedImage
 from api.operations import PICTURES, Answer, Detail, Operation, refusals
 
 TAG = "Fooocus-API"
+TOOLS = "Tools of both REST contracts"
 PROMPT = "a red circle on a blue background"
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 URL = "http://127.0.0.1:8888/files/2026-11-21/2026-11-21_10-00-00_1234.png"
@@ -24,6 +26,19 @@ class Accepts(Struct):
     """Parameters of every generation route."""
 
     accept: str = ""
+
+
+class DescribeQuery(Struct):
+    """The type may stand in the query."""
+
+    image_type: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+
+
+class Described(Struct):
+    """What a picture shows."""
+
+    describe: str
 
 
 class Message(Struct):
@@ -55,34 +70,31 @@ class QueueSummary(Struct):
 
 def operations() -> list[Operation]:
     """Every route of the contract."""
-    return [*_generation(), *_jobs(), *_engines()]
+    return [*_generation(), *_jobs(), *_tools(), *_engines()]
 
 
 def _generation() -> list[Operation]:
     text = {"prompt": PROMPT, "image_number": 1, "image_seed": "42"}
     picture = {"input_image": f"data:image/png;base64,{PNG}"}
 
-    def two(
-        name: str, id: str, v2_id: str, summary: str, body: Any, form: Any, files: tuple[str, ...], example: dict
-    ) -> list[Operation]:
+    prompts = [{"cn_img": picture["input_image"], "cn_type": "ImagePrompt", "cn_stop": 0.5, "cn_weight": 0.6}]
+    slots = tuple(f"cn_img{number}" for number in image_schemas.SLOTS)
+
+    def two(name: str, id: str, summary: str, body: Any, form: Any, files: tuple[str, ...], example: Any) -> Any:
         """Version 1 takes a form, version 2 JSON; each takes the other as well."""
         spelt = {"image-inpaint-outpaint": "image-inpait-outpaint"}.get(name)
-        made = []
-        for version, own_id in (("v1", id), ("v2", v2_id)):
-            slug = f"{version}_generation_{name.replace('-', '_')}_post"
-            made.append(
-                _generate(
-                    f"/{version}/generation/{name}",
-                    f"{own_id}_{slug}",
-                    summary,
-                    body=body,
-                    form=form,
-                    files=files,
-                    example=example,
-                    also=(f"/{version}/generation/{spelt}",) if spelt else (),
-                )
+        for version in ("v1", "v2"):
+            suffix = "" if version == "v1" else "_v2"
+            yield _generate(
+                f"/{version}/generation/{name}",
+                f"{id}{suffix}_{version}_generation_{name.replace('-', '_')}_post",
+                summary,
+                body=body,
+                form=form,
+                files=files,
+                example=example,
+                also=(f"/{version}/generation/{spelt}",) if spelt else (),
             )
-        return made
 
     return [
         _generate(
@@ -92,25 +104,53 @@ def _generation() -> list[Operation]:
             body=schemas.TextToImage,
             example=text,
         ),
+        _generate(
+            "/v2/generation/text-to-image-with-ip",
+            "text_to_img_with_ip_v2_generation_text_to_image_with_ip_post",
+            "Text to image, steered by pictures",
+            body=image_schemas.Prompted,
+            example={**text, "image_prompts": prompts},
+        ),
         *two(
             "image-upscale-vary",
             "img_upscale_or_vary",
-            "img_upscale_or_vary_v2",
             "Vary or upscale a picture",
             image_schemas.UpscaleVary,
             image_schemas.UpscaleVaryForm,
-            ("input_image",),
+            ("input_image", *slots),
             {**text, **picture, "uov_method": "Upscale (Fast 2x)"},
         ),
         *two(
             "image-inpaint-outpaint",
             "img_inpaint_or_outpaint",
-            "img_inpaint_or_outpaint_v2",
             "Repaint a part of a picture, or extend it",
             image_schemas.Inpaint,
-            image_schemas.Inpaint,
-            ("input_image", "input_mask"),
+            image_schemas.InpaintForm,
+            ("input_image", "input_mask", *slots),
             {**text, **picture, "outpaint_selections": ["Right"]},
+        ),
+        *two(
+            "image-prompt",
+            "img_prompt",
+            "Pictures that steer the result, with a picture to repaint or without",
+            image_schemas.PromptedInpaint,
+            image_schemas.PromptForm,
+            ("input_image", "input_mask", *slots),
+            {**text, "image_prompts": prompts},
+        ),
+        *two(
+            "image-enhance",
+            "img_enhance",
+            "Find parts of a picture and repaint them, stage by stage",
+            image_schemas.Enhance,
+            image_schemas.EnhanceForm,
+            ("enhance_input_image",),
+            {
+                **text,
+                "enhance_input_image": picture["input_image"],
+                "enhance_uov_method": "Disabled",
+                "enhance_ctrlnets": [{"enhance_enabled": True, "enhance_mask_model": "u2net"}],
+            },
         ),
     ]
 
@@ -161,6 +201,20 @@ def _jobs() -> list[Operation]:
             },
         ),
         Operation(
+            method="POST",
+            path="/v1/generation/query-job",
+            id="query_job_post",
+            tag=TAG,
+            summary="The same with the parameters in the body",
+            body=schemas.QueryJob,
+            example={"job_id": JOB_ID},
+            answers={
+                200: Answer(description="The job.", type=AsyncJob, example=waiting),
+                404: Answer(description="There is no such job.", type=AsyncJob, example=replies.NOT_FOUND_JOB),
+                **refusals(body=True),
+            },
+        ),
+        Operation(
             method="GET",
             path="/v1/generation/job-queue",
             id="job_queue_v1_generation_job_queue_get",
@@ -205,6 +259,41 @@ def _jobs() -> list[Operation]:
                 404: Answer(description="There is no such job.", type=Detail, example=Detail("There is no such job.")),
                 **_few(refused),
             },
+        ),
+    ]
+
+
+def _tools() -> list[Operation]:
+    refused = refusals(body=True)
+    picture = f"data:image/png;base64,{PNG}"
+    return [
+        Operation(
+            method="POST",
+            path="/v1/tools/describe-image",
+            id="describe_image_v1_tools_describe_image_post",
+            tag=TOOLS,
+            summary="Say what a picture shows",
+            query=DescribeQuery,
+            body=fields.Describe,
+            form=fields.Describe,
+            files=("image",),
+            example={"image": picture, "image_type": "Photo"},
+            answers={
+                200: Answer(description="The words.", type=Described, example=Described("a red circle")),
+                **refused,
+            },
+        ),
+        Operation(
+            method="POST",
+            path="/v1/tools/generate_mask",
+            id="generate_mask_v1_tools_generate_mask_post",
+            tag=TOOLS,
+            summary="Find a mask in a picture",
+            body=fields.GenerateMask,
+            form=fields.GenerateMask,
+            files=("image",),
+            example={"image": picture, "mask_model": "u2net"},
+            answers={200: Answer(description="Base64 of a PNG.", type=str, example=PNG), **refused},
         ),
     ]
 

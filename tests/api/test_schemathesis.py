@@ -1,0 +1,47 @@
+"""Requests made from the OpenAPI document by schemathesis: no server error, only described statuses and shapes."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+from api import docs_page
+from api.demo import free_port
+from tests.api.conftest import fake_app, fake_settings
+
+EXAMPLES = 12  # of each route
+CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
+schema = schemathesis.openapi.from_dict(json.loads(docs_page.document()))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with fake nodes on a socket of its own."""
+    port = free_port()
+    app = fake_app(fake_settings(tmp_path_factory.mktemp("data"), port=port))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="on"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+def test_the_server_keeps_to_its_document(case: schemathesis.Case, address: str) -> None:
+    case.call_and_validate(base_url=address, checks=CHECKS)
