@@ -6,24 +6,29 @@ import msgspec
 
 
 class Foreign(msgspec.Struct, frozen=True):
-    """A flag of another program: how many values it takes, what Focal does with it."""
+    """A flag of another program: how many values it takes, what Focal does with it.
 
-    values: str  # "" none, "1" one, "?" optional
+    values: "" none, "1" one, "?" optional. setting: the one that takes the flag's value over. constant: its value when
+    the flag has none. written: how the flag's value becomes the setting's, {} standing for it.
+    """
+
+    values: str
     note: str
-    setting: str = ""  # the setting that takes the flag's value over
-    constant: str | None = None  # a fixed value for that setting
+    setting: str = ""
+    constant: str | None = None
+    written: str = "{}"
 
 
 _MEMORY: Final = "memory is managed by itself; --vram and --ram set the budgets"
 _DTYPE: Final = "number formats follow the device"
 _ATTENTION: Final = "attention is PyTorch's scaled_dot_product_attention"
 _PAGE: Final = "there is no such page"
-_FILES: Final = "everything is written below --data"
+_RESULTS: Final = "taken as --outputs"
 
 FOREIGN: Final[dict[str, Foreign]] = {
     "--listen": Foreign("?", "taken as --host", "host", "0.0.0.0"),  # noqa: S104 - that is what --listen asks for
-    "--gpu-device-id": Foreign("1", "taken as --device cuda:N", "device"),
-    "--always-cpu": Foreign("?", "taken as --device cpu", "device", "cpu"),
+    "--gpu-device-id": Foreign("1", "taken as --device cuda:N", "device", written="cuda:{}"),
+    "--always-cpu": Foreign("?", "taken as --device cpu", "device", "cpu", written="cpu"),
     "--presistent": Foreign("", "taken as --persistent", "persistent", "true"),
     "--skip-pip": Foreign("", "nothing is installed at start"),
     "--preload-pipeline": Foreign("", "the worker loads in the background at every start"),
@@ -59,19 +64,19 @@ FOREIGN: Final[dict[str, Foreign]] = {
     "--attention-pytorch": Foreign("", _ATTENTION),
     "--disable-xformers": Foreign("", _ATTENTION),
     "--pytorch-deterministic": Foreign("", "the same seed always gives the same bytes"),
-    "--output-path": Foreign("1", _FILES),
-    "--temp-path": Foreign("1", _FILES),
-    "--cache-path": Foreign("1", _FILES),
-    "--external-working-path": Foreign("1", _FILES),
-    "--outdir": Foreign("1", _FILES),
-    "--hf-mirror": Foreign("1", "nothing is downloaded"),
-    "--disable-preset-download": Foreign("", "nothing is downloaded"),
-    "--always-download-new-model": Foreign("", "nothing is downloaded"),
+    "--output-path": Foreign("1", _RESULTS, "outputs"),
+    "--outdir": Foreign("1", _RESULTS, "outputs"),
+    "--temp-path": Foreign("1", "taken as --temp", "temp"),
+    "--cache-path": Foreign("1", "what is kept is kept below --data"),
+    "--external-working-path": Foreign("1", "name model folders in --extra-model-paths or --fooocus-config"),
+    "--hf-mirror": Foreign("1", "nothing is downloaded at start; see `focal models download`"),
+    "--disable-preset-download": Foreign("", "nothing is downloaded at start; see `focal models download`"),
+    "--always-download-new-model": Foreign("", "nothing is downloaded at start; see `focal models download`"),
     "--rebuild-hash-cache": Foreign("?", "hashes are renewed when a file changes"),
     "--disable-image-log": Foreign("", "pictures stay; job-history?delete=true removes one"),
     "--disable-metadata": Foreign("", "set save_meta to false in the request"),
     "--preview-option": Foreign("1", "previews are on; disable_preview in the request turns them off"),
-    "--debug-mode": Foreign("", "use --log-level debug"),
+    "--debug-mode": Foreign("", "taken as --log-level debug", "log_level", "debug"),
     "--enable-auto-describe-image": Foreign("", "not part of the API"),
     "--disable-server-log": Foreign("", "use --log-level"),
     "--disable-server-info": Foreign("", "use --log-level"),
@@ -84,7 +89,7 @@ FOREIGN: Final[dict[str, Foreign]] = {
     "--disable-analytics": Foreign("", "nothing is ever reported to anybody"),
     "--disable-preset-selection": Foreign("", _PAGE),
     "--disable-enhance-output-sorting": Foreign("", _PAGE),
-    "--web-upload-size": Foreign("1", "use --max-upload"),
+    "--web-upload-size": Foreign("1", "taken as --max-upload, in MiB", "max_upload", written="{}MiB"),
 }
 
 
@@ -111,6 +116,4 @@ def absorb(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _taken(foreign: Foreign, value: str) -> str:
-    if foreign.setting == "device":
-        return foreign.constant or f"cuda:{value}"
-    return value or foreign.constant or ""
+    return foreign.written.format(value) if value else foreign.constant or ""

@@ -1,5 +1,7 @@
 """`focal`: serve, generate, graph, models, nodes, config, doctor. Commands are imported when they run."""
 
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -26,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     command_line = parser()
     if "serve" in words[:1]:
+        # FooocusAPI's image passes its arguments in a variable; what is typed goes before them.
+        words[1:1] = shlex.split(os.environ.get("CMDARGS", ""))
         parsed, foreign = command_line.parse_known_args(words)
         taken, notes = flags.absorb(foreign)
     else:

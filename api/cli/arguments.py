@@ -8,7 +8,10 @@ import msgspec
 
 from api.settings import FIELDS, Settings
 
-LOCAL_SETTINGS = ("data", "models", "extra_model_paths", "preset", "device", "vram", "ram", "log_level")
+LOCAL_SETTINGS = (
+    *("data", "models", "outputs", "temp", "extra_model_paths", "fooocus_config"),
+    *("preset", "device", "vram", "ram", "log_level"),
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,7 +21,8 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="start the server")
+    # Flags of other programs pass through: none of them may be taken for the beginning of one of ours.
+    serve = commands.add_parser("serve", help="start the server", allow_abbrev=False)
     _add_settings(serve, tuple(FIELDS))
 
     generate = commands.add_parser("generate", help="make pictures from a prompt, without a server")
@@ -115,6 +119,10 @@ def _metavar(name: str) -> str:
     words = {
         "data": "DIR",
         "models": "DIR",
+        "outputs": "DIR",
+        "temp": "DIR",
+        "fooocus_config": "FILE",
+        "database": "URL",
         "extra_model_paths": "FILE",
         "vram": "SIZE",
         "ram": "SIZE",

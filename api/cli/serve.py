@@ -29,11 +29,12 @@ def run(parsed: argparse.Namespace, loaded: Loaded, notes: list[str]) -> int:
     )
     for note in notes:
         log.info("flag %s", note)
-    listener = _listen(loaded.settings)
-    settings = msgspec.structs.replace(loaded.settings, port=listener.getsockname()[1])
+    given = loaded.settings
+    listeners = [_listen(given.host, port) for port in dict.fromkeys((given.port, given.also_port or given.port))]
+    settings = msgspec.structs.replace(given, port=listeners[0].getsockname()[1])
     library = Library(settings)
     _introduce(settings, library)
-    asyncio.run(_serve(create_app(settings, library=library), settings, listener))
+    asyncio.run(_serve(create_app(settings, library=library), settings, listeners))
     return 0
 
 
@@ -50,7 +51,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-async def _serve(app: Starlette, settings: Settings, listener: socket.socket) -> None:
+async def _serve(app: Starlette, settings: Settings, listeners: list[socket.socket]) -> None:
     """Run until told to stop. The lifespan is entered here, so that its errors reach the terminal as they are."""
     config = uvicorn.Config(
         app,
@@ -63,21 +64,20 @@ async def _serve(app: Starlette, settings: Settings, listener: socket.socket) ->
         server_header=False,
     )
     async with app.router.lifespan_context(app):
-        await Server(config).serve(sockets=[listener])
+        await Server(config).serve(sockets=listeners)
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     """Take the port before anything is loaded: a taken one is told at once. Port 0 becomes a free one."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
         raise Failure(
-            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
-            "Stop what uses it, or choose another with --port."
+            f"Cannot listen on {host} port {port}: {error.strerror}. Stop what uses it, or choose another with --port."
         ) from error
     return listener
 
@@ -98,6 +98,8 @@ def _introduce(settings: Settings, library: Library) -> None:
         )
     else:
         log.info("preset %s with checkpoint %s; %d found", preset.name, checkpoint, len(catalog.checkpoints))
+    if library.fooocus.source is not None:
+        log.info("defaults and folders from %s", library.fooocus.source)
     if settings.preset and catalog.preset(settings.preset) is None:
         log.warning("there is no preset %r; known: %s", settings.preset, ", ".join(sorted(catalog.presets)))
     if not settings.loopback and not settings.apikey:

@@ -1,4 +1,4 @@
-"""Fooocus' config.txt, brought along: folders of models and results, defaults of requests, and what goes before what."""
+"""Fooocus' config.txt, brought along: folders, defaults of requests, and which of them goes before which."""
 
 import json
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from api.cli.arguments import parser, typed_settings
 from api.flags import FOREIGN, absorb
-from api.settings import FIELDS, BadSetting, load, parse_size
+from api.settings import FIELDS, BadSetting, Settings, load, parse_size
 
 
 def test_each_source_overrides_the_one_before(tmp_path):
@@ -72,21 +73,121 @@ def test_sizes_are_powers_of_1024(text, size):
     assert parse_size(text) == size
 
 
-def test_flags_of_other_programs_are_accepted_with_one_line_each():
-    taken, lines = absorb(
-        ["--listen", "--always-high-vram", "--gpu-device-id", "1", "--outdir", "x", "--nonsense", "y"]
-    )
-    assert taken == {"host": "0.0.0.0", "device": "cuda:1"}
-    assert len(lines) == 5
-    assert lines[-1] == "--nonsense y: unknown here, ignored"
+# Every flag of API contract §5 → what is typed, and the settings that follow; an empty dict: accepted with one line.
+FLAGS: dict[str, tuple[list[str], dict[str, object]]] = {
+    "--host": (["0.0.0.0"], {"host": "0.0.0.0"}),
+    "--port": (["9000"], {"port": 9000}),
+    "--base-url": (["example.org:80"], {"public_url": "http://example.org:80"}),
+    "--log-level": (["debug"], {"log_level": "debug"}),
+    "--queue-size": (["3"], {"queue_size": 3}),
+    "--queue-history": (["6"], {"queue_history": 6}),
+    "--webhook-url": (["http://a/b"], {"webhook_url": "http://a/b"}),
+    "--webhook_url": (["http://a/b"], {"webhook_url": "http://a/b"}),
+    "--persistent": ([], {"persistent": True}),
+    "--presistent": ([], {"persistent": True}),
+    "--apikey": (["k"], {"apikey": "k"}),
+    "--preset": (["anime"], {"preset": "anime"}),
+    "--strict": ([], {"strict": True}),
+    "--base64-raw": ([], {"base64_raw": True}),
+    "--strict-status": ([], {"strict_status": True}),
+    "--allow-hosts": (["a,b"], {"allow_hosts": "a,b"}),
+    "--compat": (["b"], {"compat": "b", "port": 7866}),
+    "--also-port": (["7866"], {"also_port": 7866}),
+    "--listen": (["10.0.0.1"], {"host": "10.0.0.1"}),
+    "--output-path": (["/out"], {"outputs_dir": Path("/out")}),
+    "--outdir": (["/out"], {"outputs_dir": Path("/out")}),
+    "--temp-path": (["/tmp/x"], {"temp_dir": Path("/tmp/x")}),
+    "--gpu-device-id": (["1"], {"device": "cuda:1"}),
+    "--always-cpu": (["4"], {"device": "cpu"}),
+    "--debug-mode": ([], {"log_level": "debug"}),
+    "--web-upload-size": (["7"], {"max_upload": 7 * 2**20}),
+    **{name: (["7"] if foreign.values else [], {}) for name, foreign in FOREIGN.items() if not foreign.setting},
+}
+OF_SECTION_5 = """
+    --host --port --base-url --log-level --skip-pip --preload-pipeline --queue-size --queue-history --webhook-url
+    --webhook_url --persistent --presistent --apikey --sync-repo --listen --nowebui --preset --output-path --temp-path
+    --cache-path --gpu-device-id --hf-mirror --disable-offload-from-vram --always-gpu --always-high-vram
+    --always-normal-vram --always-low-vram --always-no-vram --always-cpu --all-in-fp16 --all-in-fp32 --unet-in-bf16
+    --unet-in-fp16 --unet-in-fp8-e4m3fn --unet-in-fp8-e5m2 --vae-in-fp16 --vae-in-fp32 --vae-in-bf16 --vae-in-cpu
+    --clip-in-fp8-e4m3fn --clip-in-fp8-e5m2 --clip-in-fp16 --clip-in-fp32 --directml --async-cuda-allocation
+    --disable-async-cuda-allocation --disable-attention-upcast --attention-split --attention-quad --attention-pytorch
+    --disable-xformers --disable-image-log --disable-metadata --disable-preset-download --always-download-new-model
+    --rebuild-hash-cache --preview-option --pytorch-deterministic --debug-mode --language --theme --share --in-browser
+    --disable-in-browser --disable-analytics --disable-preset-selection --disable-enhance-output-sorting
+    --enable-auto-describe-image --disable-server-log --disable-server-info --multi-user --web-upload-size
+    --external-working-path
+"""
 
 
-def test_every_foreign_flag_is_absorbed_alone_and_with_a_value():
-    for name, foreign in FOREIGN.items():
-        value = ["7"] if foreign.values else []
-        _, lines = absorb([name, *value])
-        assert lines == [f"{name}: {foreign.note}"]
-        assert not foreign.setting or foreign.setting in FIELDS
+def typed(*words: str, environ: dict[str, str] | None = None) -> tuple[Settings, list[str]]:
+    """The settings that `focal serve` makes of a command line, and the lines it logs about it."""
+    parsed, foreign = parser().parse_known_args(["serve", *words])
+    taken, notes = absorb(foreign)
+    return load({**taken, **typed_settings(parsed)}, environ or {}).settings, notes
+
+
+def test_every_flag_of_both_servers_has_a_row_here():
+    assert [flag for flag in OF_SECTION_5.split() if flag not in FLAGS] == []
+    assert [flag for flag in FOREIGN if flag not in FLAGS] == []
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flag_does_its_work_or_says_in_one_line_what_replaces_it(flag):
+    values, wanted = FLAGS[flag]
+    settings, notes = typed(flag, *values)
+    assert {name: getattr(settings, name) for name in wanted} == wanted
+    if flag in FOREIGN:
+        (note,) = notes
+        assert note.startswith(f"{flag}: ")
+        assert len(note) > len(flag) + 10
+    else:
+        assert notes == []
+    if values:
+        assert typed(f"{flag}={values[0]}") == (settings, notes)
+
+
+def test_a_flag_with_an_optional_value_may_stand_alone():
+    settings, notes = typed("--listen", "--always-cpu", "--rebuild-hash-cache", "--port", "9")
+    assert (settings.host, settings.device, settings.port, len(notes)) == ("0.0.0.0", "cpu", 9, 3)
+
+
+def test_unknown_flags_are_ignored_with_a_line():
+    settings, notes = typed("--nonsense", "y", "--more=1", "--port", "9")
+    assert (settings.port, notes) == (9, ["--nonsense y: unknown here, ignored", "--more=1: unknown here, ignored"])
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "port"),
+    [
+        ("", {"API_PORT": "5"}, 5),
+        ("--port 9", {"API_PORT": "5"}, 5),
+        ("--compat b --port 9", {"API_PORT": "5"}, 5),
+        ("--compat b", {}, 7866),
+        ("--compat b --port 7000", {}, 7001),
+        ("--compat b", {"GRADIO_SERVER_PORT": "7100"}, 7101),
+        ("--compat b --port 7000", {"GRADIO_SERVER_PORT": "7100"}, 7001),
+        ("--compat b", {"FOCAL_PORT": "7200"}, 7200),
+        ("", {"GRADIO_SERVER_PORT": "7100"}, 8888),
+    ],
+)
+def test_the_port_follows_the_rules_of_both_servers(words, environ, port):
+    assert typed(*words.split(), environ=environ)[0].port == port
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting", "value"),
+    [
+        ("FOOOCUS_DB_CONF", "database", "sqlite:///x.db"),
+        ("WEBHOOK_URL", "webhook_url", "http://a/b"),
+        ("DATADIR", "data", "/content/data"),
+    ],
+)
+def test_variables_of_both_servers_are_read_below_our_own(variable, setting, value):
+    loaded = load({}, {variable: value})
+    assert str(getattr(loaded.settings, setting)) == value
+    assert loaded.sources[setting] == variable
+    ours = load({}, {variable: value, f"FOCAL_{setting.upper()}": "http://ours/x"})
+    assert "ours" in str(getattr(ours.settings, setting))
 
 
 def test_every_setting_is_described():
