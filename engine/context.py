@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.errors import Interrupted
+from engine.errors import Interrupted, Skipped
 from engine.events import Event, Preview, Progress
 from engine.graph import Graph
 
@@ -24,7 +24,8 @@ class RunContext:
     prompt: the submitted graph as JSON (made from the graph when left empty).
     extra: from the submitter, e.g. {"extra_pnginfo": {...}}.
     runtime: the worker's own object (devices, loaded models). run_guard: entered around all node calls of the run, in
-    the thread that runs them (torch.inference_mode in the worker). previews: False when nobody looks.
+    the thread that runs them (torch.inference_mode in the worker). previews: False when nobody looks. interrupt: set to
+    end the run. skip: set to leave out the output that is being made; the run clears it.
     """
 
     job_id: str = "job"
@@ -35,6 +36,7 @@ class RunContext:
     temp_dir: Path = Path("data/temp")
     runtime: Any = None
     interrupt: threading.Event = field(default_factory=threading.Event)
+    skip: threading.Event = field(default_factory=threading.Event)
     run_guard: Callable[[], AbstractContextManager[Any]] = nullcontext
     previews: bool = True
     graph: Graph | None = None
@@ -98,9 +100,14 @@ class Context:
         return self.run.previews
 
     def check_interrupt(self) -> None:
-        """Raise Interrupted when the run was cancelled; call it at least once per sampler step."""
+        """Raise Interrupted when the run was cancelled, Skipped when only this output is not wanted.
+
+        Call it at least once per sampler step.
+        """
         if self.run.interrupt.is_set():
             raise Interrupted
+        if self.run.skip.is_set():
+            raise Skipped
 
     def progress(self, value: float, maximum: float, text: str | None = None) -> None:
         """Tell that `value` of `maximum` parts are done. Raises Interrupted when the run was cancelled."""

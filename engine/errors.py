@@ -23,6 +23,13 @@ class Interrupted(FocalError):
         super().__init__("interrupted", "The run was interrupted.", "Submit the graph again: finished nodes are kept.")
 
 
+class Skipped(FocalError):
+    """The output that is being made was given up, and the run goes on; raised where Interrupted is."""
+
+    def __init__(self) -> None:
+        super().__init__("skipped", "This output was skipped.", "The others of the run are made.")
+
+
 class InvalidGraph(FocalError):
     """The JSON is not a graph: a node without class_type, or something that is not an object."""
 

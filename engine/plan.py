@@ -12,8 +12,8 @@ from engine.registry import Registry
 from engine.signature import EXACT, Unkeyable, as_plain, node_key, unique_key
 from engine.types import NodeSpec
 
-NEW, WAITING, RUNNING, DONE, DROPPED = range(5)
-"""DROPPED: done, but the outputs were let go; asked for again, the step is NEW again."""
+NEW, WAITING, RUNNING, DONE, DROPPED, SKIPPED = range(6)
+"""DROPPED: done, but the outputs were let go; SKIPPED: left out. Asked for again, either step is NEW again."""
 
 Fingerprint = Callable[[str, NodeSpec, dict[str, Any]], Any]
 """(node id, class, inputs with None for linked ones) -> what else the result depends on."""

@@ -15,13 +15,14 @@ from engine import events
 from engine.cache import Outputs, Result, ResultCache
 from engine.caller import Caller, Instances, call_async, call_now
 from engine.context import RunContext
-from engine.errors import BadNodeResult, DependencyCycle, Interrupted
+from engine.errors import BadNodeResult, DependencyCycle, Interrupted, Skipped
 from engine.expansion import Detour, Origins, settle, take_in
 from engine.graph import Graph, Link
 from engine.mapping import merge, merge_ui, single_inputs, values_of
-from engine.plan import DONE, DROPPED, NEW, RUNNING, WAITING, Plan, Step, passed
+from engine.plan import DONE, DROPPED, NEW, RUNNING, SKIPPED, WAITING, Plan, Step, passed
 from engine.quiet import collector_paused
 from engine.registry import Registry
+from engine.skipping import leave_out
 from engine.tasks import Finished, Tasks
 from engine.telling import Emit, RunResult, Telling
 from engine.types import ExecutionBlocker, Expansion, Ui
@@ -36,7 +37,7 @@ SPECIAL = frozenset({Ui, Expansion, ExecutionBlocker})
 
 
 class NodeStopped(Exception):
-    """A node did not come to its end; `error` is Interrupted when somebody wished so."""
+    """A node did not come to its end; `error` is Interrupted, or Skipped, when somebody wished so."""
 
     def __init__(self, step: Step, error: Exception) -> None:
         super().__init__(step.node_id)
@@ -64,6 +65,7 @@ class Run:
         self.plan = Plan(dict(graph.nodes), registry, self.caller.fingerprint)
         self.tasks = Tasks()
         self.stack: list[Step] = []
+        self.roots: list[Step] = []
 
     def go(self, outputs: list[str]) -> RunResult:
         """Run to the end and tell about it."""
@@ -92,6 +94,7 @@ class Run:
         self._demand(outputs)
 
     def _demand(self, node_ids: list[str]) -> None:
+        self.roots += [self.plan.steps[node_id] for node_id in node_ids]
         for node_id in reversed(node_ids):
             step = self.plan.steps[node_id]
             step.is_root = True
@@ -102,6 +105,19 @@ class Run:
             self.stack.append(step)
 
     def _work(self) -> None:
+        """Work until every output is there or left out."""
+        while True:
+            try:
+                return self._work_through()
+            except NodeStopped as stop:
+                if not isinstance(stop.error, Skipped):
+                    raise
+                if self.context.interrupt.is_set():
+                    raise NodeStopped(stop.step, Interrupted()) from stop
+                self.context.skip.clear()
+                self.stack[:] = leave_out(self.roots, self.plan.steps.values(), stop.step)
+
+    def _work_through(self) -> None:
         stack, tasks = self.stack, self.tasks
         while True:
             while stack:
@@ -115,7 +131,7 @@ class Run:
             if self.context.interrupt.is_set():
                 raise NodeStopped(tasks.oldest, Interrupted())
             self._collect(tasks.wait(POLL_INTERRUPT_S))
-        stuck = next((step for step in self.plan.steps.values() if step.is_root and step.state != DONE), None)
+        stuck = next((root for root in self.roots if root.state not in (DONE, SKIPPED)), None)
         if stuck is not None:
             cycle = find_cycle(stuck)
             raise NodeStopped(cycle[0], DependencyCycle([self.origins.display(step.node_id) for step in cycle]))
@@ -123,7 +139,8 @@ class Run:
     def _visit(self, step: Step) -> None:
         """Take one look at a step: adopt a cached result, wait for sources, or run."""
         if step.detour is not None:
-            self._arrive(step)
+            if not self._wait_for(step, [source for source in step.detour.sources if source.state != DONE]):
+                self._arrive(step)
             return
         if step.state == NEW:
             if not step.volatile:
@@ -137,6 +154,8 @@ class Run:
                 return
         if self.context.interrupt.is_set():
             raise NodeStopped(step, Interrupted())
+        if self.context.skip.is_set():
+            raise NodeStopped(step, Skipped())
         self.tell.executing(step.node_id)
         try:
             if step.spec.lazy_names and self._wait_for(step, self.caller.wanted_lazily(step, self.plan)):
@@ -168,7 +187,7 @@ class Run:
                 source.waiters = [step]
             else:
                 source.waiters.append(step)
-            if source.state == NEW or source.state == DROPPED:
+            if source.state in (NEW, DROPPED, SKIPPED):
                 source.state = NEW
                 self.stack.append(source)
         return True
@@ -200,6 +219,8 @@ class Run:
                 seconds, returned = task.result()
                 self._complete(step, returned, seconds)
             except Exception as error:  # noqa: BLE001 (a node's code may raise anything)
+                if isinstance(error, Skipped):
+                    step.state = NEW  # it gave up, on its own or on another one's account
                 first_stop = first_stop or NodeStopped(step, error)
         if first_stop is not None:
             raise first_stop from first_stop.error

@@ -122,6 +122,14 @@ class Dispatcher:
         else:  # between the store and its worker
             self._stopping.add(job_id)
 
+    def skip(self, job_id: str) -> bool:
+        """Let a running job leave out the output it is at; False when it does not run, or is being stopped."""
+        active = self.active.get(job_id)
+        if active is None or active.stopping:
+            return False
+        active.worker.skip(job_id)
+        return True
+
     async def _until_idle(self) -> None:
         while self.active:
             await asyncio.sleep(0.02)

@@ -62,6 +62,12 @@ class Interrupt(ToWorker, frozen=True):
     job_id: str
 
 
+class Skip(ToWorker, frozen=True):
+    """Leave out the output that this job is at and go on with its next one."""
+
+    job_id: str
+
+
 class Call(ToWorker, frozen=True):
     """Ask something, also while a graph runs; one Answer follows."""
 
@@ -118,7 +124,7 @@ class Pong(FromWorker, frozen=True):
     """Here."""
 
 
-MessageToWorker = Configure | Run | Interrupt | Call | Ping
+MessageToWorker = Configure | Run | Interrupt | Skip | Call | Ping
 MessageFromWorker = Ready | NotReady | Happened | Ended | Answer | Pong
 
 

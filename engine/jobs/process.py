@@ -30,6 +30,7 @@ from engine.jobs.messages import (
     Pong,
     Ready,
     Run,
+    Skip,
     ToWorker,
     WorkerConfig,
     decode_from_worker,
@@ -133,6 +134,11 @@ class WorkerProcess:
         """Tell the run of this job to stop at its next step; nothing happens when it is not running."""
         if not self.dead.done():
             self._send(Interrupt(job_id))
+
+    def skip(self, job_id: str) -> None:
+        """Tell the run of this job to leave out the output it is at; nothing happens when it is not running."""
+        if not self.dead.done():
+            self._send(Skip(job_id))
 
     def kill(self, reason: str) -> None:
         """End the child now; `reason` becomes the cause of death."""

@@ -111,6 +111,10 @@ class JobService:
         """Stop what runs now, give the ids; what waits is not touched, and with nothing running nothing happens."""
         return [job_id for job_id in self.running_ids if await self.cancel(job_id)]
 
+    def skip_current(self) -> list[str]:
+        """Let what runs now leave out the output it is at, give the ids; a job that is being stopped only stops."""
+        return [job_id for job_id in self.running_ids if self._dispatcher.skip(job_id)]
+
     async def cancel_queued(self) -> list[str]:
         """Cancel everything that waits; what runs goes on."""
         return [job_id for job_id in list(self._dispatcher.waiting) if await self.cancel(job_id)]

@@ -117,6 +117,11 @@ class Supervisor:
         if process := self._ready_process():
             process.interrupt(job_id)
 
+    def skip(self, job_id: str) -> None:
+        """Tell the run of this job to leave out the output it is at."""
+        if process := self._ready_process():
+            process.skip(job_id)
+
     def kill(self, reason: str) -> None:
         """End the worker now; the next one is started."""
         if self._process is not None:

@@ -49,12 +49,19 @@ class Workbench:
             warm(self._config.warm)
             log.info("Warmed up %s in %.1f s", self._config.warm, time.monotonic() - started)
 
-    def run(self, run: Run, interrupt: threading.Event, emit: Callable[[Event], None]) -> None:
+    def run(
+        self,
+        run: Run,
+        interrupt: threading.Event,
+        emit: Callable[[Event], None],
+        *,
+        skip: threading.Event | None = None,
+    ) -> None:
         """Run one graph in this thread; everything that happens goes to `emit`.
 
         Raises GraphRefused: a job may have been kept for long, and the nodes or model files may have changed since.
         """
-        context = self._context(run, interrupt)
+        context = self._context(run, interrupt, skip)
         checked = validate(run.graph, self.registry, run.outputs or None, context=context)
         if checked.error is not None or set(run.outputs) - set(checked.outputs):
             raise GraphRefused(checked.error, checked.node_errors)
@@ -91,7 +98,9 @@ class Workbench:
             raise FocalError("unknown_call", f"The runtime has no method {name!r}.", "Add it to the runtime object.")
         return method(**(arguments or {}))
 
-    def _context(self, run: Run, interrupt: threading.Event | None = None) -> RunContext:
+    def _context(
+        self, run: Run, interrupt: threading.Event | None = None, skip: threading.Event | None = None
+    ) -> RunContext:
         return RunContext(
             job_id=run.job_id,
             prompt=run.graph,
@@ -101,6 +110,7 @@ class Workbench:
             temp_dir=Path(self._config.temp_dir),
             runtime=self.runtime,
             interrupt=interrupt or threading.Event(),
+            skip=skip or threading.Event(),
             run_guard=getattr(self.runtime, "guard", nullcontext),
             previews=bool(run.extra.get("previews", True)),
         )

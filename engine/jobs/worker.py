@@ -35,6 +35,7 @@ from engine.jobs.messages import (
     Pong,
     Ready,
     Run,
+    Skip,
     WorkerConfig,
 )
 from engine.jobs.workbench import Workbench
@@ -55,6 +56,7 @@ class Worker:
         self._config = config
         self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self._interrupts: dict[str, threading.Event] = {}
+        self._skips: dict[str, threading.Event] = {}
         self._callers = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="call")
         self._bench: Workbench | None = None
 
@@ -74,9 +76,13 @@ class Worker:
                 self._channel.send(Pong())
             case Run():
                 self._interrupts[message.job_id] = interrupt = threading.Event()
-                self._tasks.put(lambda: self._run(message, interrupt))
+                self._skips[message.job_id] = skip = threading.Event()
+                self._tasks.put(lambda: self._run(message, interrupt, skip))
             case Interrupt():
                 if flag := self._interrupts.get(message.job_id):
+                    flag.set()
+            case Skip():
+                if flag := self._skips.get(message.job_id):
                     flag.set()
             case Call(method="run_aside"):  # on the thread that runs graphs, when its turn comes
                 self._interrupts[message.arguments["run_id"]] = threading.Event()
@@ -101,15 +107,15 @@ class Worker:
             except Exception:  # one task's fault is not the next one's; a run reports its own errors before this
                 log.exception("A task of the worker failed")
 
-    def _run(self, run: Run, interrupt: threading.Event) -> None:
+    def _run(self, run: Run, interrupt: threading.Event, skip: threading.Event) -> None:
         failure = None
         try:
-            self._ready_bench().run(run, interrupt, lambda event: self._channel.send(Happened(event)))
+            self._ready_bench().run(run, interrupt, lambda event: self._channel.send(Happened(event)), skip=skip)
         except Exception as error:  # not a node's fault, those are events: the engine's own, and the job must end
             log.exception("The run of job %s failed", run.job_id)
             code = error.code if isinstance(error, FocalError) else "internal_error"
             failure = JobFailure(code=code, message=str(error), exception_type=type(error).__name__)
-        del self._interrupts[run.job_id]
+        del self._interrupts[run.job_id], self._skips[run.job_id]
         self._channel.send(Ended(run.job_id, run.attempt, failure))
 
     def _run_aside(self, bench: Workbench, run_id: str, graph: dict[str, Any], outputs: list[str]) -> UiByNode:

@@ -17,6 +17,7 @@ def test_an_error_reads_as_what_happened_and_what_to_do() -> None:
     "error",
     [
         errors.Interrupted(),
+        errors.Skipped(),
         errors.InvalidGraph("No."),
         errors.UnknownNode("X"),
         errors.DuplicateNode("X", "Rename it."),

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from engine import events
 from engine.jobs.errors import DuplicateJob, JobNotFound, QueueFull
-from engine.jobs.job import JobState, OutputFile
+from engine.jobs.job import JobState, NewJob, OutputFile
 from engine.jobs.live import QueueChanged
 from engine.jobs.memory_store import MemoryStore
 from engine.jobs.process import WorkerLimits
@@ -156,6 +156,31 @@ async def test_stop_current_stops_what_runs_and_not_what_waits(running, nap):
         assert await service.stop_current() == [running_job.id]
         assert (await service.wait(running_job.id)).state is JobState.CANCELLED
         assert (await service.wait(waiting.id)).state is JobState.SUCCEEDED
+
+
+async def test_skip_current_leaves_out_the_output_that_is_made(running):
+    graph = {
+        "1": {"class_type": "Nap", "inputs": {"steps": 1000, "seconds": 0.02, "seed": 1}},
+        "2": {"class_type": "Write", "inputs": {"value": ["1", 0]}},
+        "3": {"class_type": "Nap", "inputs": {"steps": 1, "seconds": 0.0, "seed": 2}},
+        "4": {"class_type": "Write", "inputs": {"value": ["3", 0]}},
+    }
+    async with running() as service:
+        assert service.skip_current() == []
+        job = await service.submit(NewJob(kind="test", contract="cli", graph=graph, outputs=("2", "4")))
+        await until(lambda: service.live(job.id).value >= 1)
+        assert service.skip_current() == [job.id]
+        done = await asyncio.wait_for(service.wait(job.id), 10)
+        assert (done.state, list(done.result)) == (JobState.SUCCEEDED, ["4"])
+
+
+async def test_a_skip_does_not_call_back_a_stop(running, nap):
+    async with running() as service:
+        job = await service.submit(nap(steps=1000, seconds=0.02))
+        await until(lambda: service.live(job.id).value >= 1)
+        await service.stop_current()
+        service.skip_current()
+        assert (await asyncio.wait_for(service.wait(job.id), 10)).state is JobState.CANCELLED
 
 
 async def test_node_that_does_not_listen_is_killed_and_the_job_is_cancelled(running, one, nap):
