@@ -53,6 +53,7 @@ class _Schemas:
         made, self.components = msgspec.json.schema_components(types, ref_template=COMPONENTS)
         self._of = {id(type): schema for type, schema in zip(types, made, strict=True)}
         for schema in self.components.values():
+            _give_items(schema)
             for name, field in schema.get("properties", {}).items():
                 words = words_of(name)
                 if words and "description" not in field:
@@ -67,6 +68,18 @@ class _Schemas:
         """The schema itself instead of a reference to it."""
         schema = self.of(type)
         return self.components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
+def _give_items(schema: Any) -> None:
+    """Say `items` of lists of anything as well: client generators want the word."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "array":
+            schema.setdefault("items", {})
+        for part in schema.values():
+            _give_items(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            _give_items(part)
 
 
 def _types(operations: Iterable[Operation]) -> Iterable[Any]:
