@@ -1,4 +1,4 @@
-"""The generated pages of the reference: `python -m api.reference docs/reference` writes settings.md and cli.md.
+"""The generated pages of the reference, settings.md, cli.md, rest-api.md: `python -m api.reference docs/reference`.
 
 A test compares the files with what this module makes, so that no setting or option stays undocumented.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from api.cli.arguments import describe, parser, shown_default
 from api.flags import FOREIGN
+from api.reference_rest import rest_page
 from api.settings import FIELDS
 
 SETTINGS = """\
@@ -93,6 +94,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.md").write_text(settings_page(), encoding="utf-8")
     (folder / "cli.md").write_text(cli_page(), encoding="utf-8")
+    (folder / "rest-api.md").write_text(rest_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

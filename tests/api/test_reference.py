@@ -10,12 +10,14 @@ from api.contracts.fooocus_api.schemas import AdvancedParams, Lora, TextToImage
 from api.contracts.fooocus_api.translate import INPAINT, UPSCALE_VARY
 from api.errors import STATUS
 from api.reference import cli_page, settings_page
+from api.reference_rest import rest_page
 from graphs.uov import METHODS
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"
+PAGES = [("settings.md", settings_page), ("cli.md", cli_page), ("rest-api.md", rest_page)]
 
 
-@pytest.mark.parametrize(("name", "page"), [("settings.md", settings_page), ("cli.md", cli_page)])
+@pytest.mark.parametrize(("name", "page"), PAGES)
 def test_a_generated_page_is_up_to_date(name, page):
     assert (DOCS / name).read_text(encoding="utf-8") == page(), "run: python -m api.reference docs/reference"
 
