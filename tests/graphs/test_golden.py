@@ -15,6 +15,7 @@ from graphs.request import FreeU, GenerationRequest, Inpaint, InputImage, Lora
 from graphs.styles import Style, StyleBook
 from graphs.text_to_image import text_to_image
 from graphs.wildcards import Wildcards
+from tests.graphs.control_cases import control_cases
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -176,6 +177,8 @@ CASES = {
     ),
     "styles-off": (GenerationRequest(prompt="a cat", seed=7, styles=[], guidance_scale=1.0), CATALOG),
 }
+
+CASES |= control_cases(CATALOG, TINY)
 
 
 def compiled_json(name: str) -> str:
