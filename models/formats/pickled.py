@@ -85,7 +85,9 @@ def _checked(path: Path, content: Any) -> PickledFile:
     for name, tensor in content.items():
         _check(path, name, tensor)
     tensors: dict[str, Tensor] = dict(content)
-    if sum(tensor.nbytes for tensor in tensors.values()) > path.stat().st_size:
+    # One tensor under two names, as tied embeddings are, is stored once.
+    distinct = {(t.data_ptr(), t.shape, t.stride(), t.dtype): t.nbytes for t in tensors.values()}
+    if sum(distinct.values()) > path.stat().st_size:
         raise BadModelFile(path, "describes more weights than it holds", _CONVERT)
     infos = {name: TensorInfo(tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     return PickledFile(path, infos, _tensors=tensors)

@@ -60,6 +60,14 @@ def test_a_plain_pickle_is_refused_and_never_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_tensor_under_two_names_is_counted_once(tmp_path):
+    tied = torch.randn(40_000)
+    torch.save({"embedding": tied, "head": tied}, tmp_path / "tied.bin")
+    with open_pickled(tmp_path / "tied.bin") as file:
+        assert torch.equal(file.tensor("embedding"), tied)
+        assert torch.equal(file.tensor("head"), tied)
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
