@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from api import docs_page, files
@@ -17,6 +16,8 @@ from api.contracts.comfy import routes as comfy
 from api.contracts.comfy.socket import Hub
 from api.contracts.fooocus_api import image_routes, tool_routes
 from api.contracts.fooocus_api import routes as fooocus_api
+from api.contracts.fooocusapi import routes as fooocusapi
+from api.cors import OpenToAllOrigins
 from api.engine_room import running, worker_config
 from api.errors import on_focal_error, on_http_error, on_queue_full, on_unexpected
 from api.library import Library
@@ -41,9 +42,7 @@ def create_app(settings: Settings, config: WorkerConfig | None = None, library: 
     config: replaces what the settings tell the worker, for one with other nodes. library: one that is read already.
     """
     middleware = [
-        Middleware(
-            CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"], allow_credentials=True
-        ),
+        Middleware(OpenToAllOrigins),
         Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
         Middleware(SameOriginGraphs),
     ]
@@ -54,6 +53,7 @@ def create_app(settings: Settings, config: WorkerConfig | None = None, library: 
             *fooocus_api.routes(),
             *image_routes.routes(),
             *tool_routes.routes(),
+            *fooocusapi.routes(),
             *files.routes(),
             *docs_page.routes(),
             *comfy.routes(),

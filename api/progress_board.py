@@ -8,10 +8,11 @@ from msgspec import Struct
 
 from engine.events import Event, Preview, Started
 from engine.jobs.interface import JobStore
-from graphs.progress import ProgressTracker
+from graphs.progress import ProgressTracker, Words
 
 log = logging.getLogger(__name__)
 
+WORDS: dict[str, Words] = {"fooocusapi": "fooocusapi"}
 REMEMBERED = 256  # jobs whose last state and preview are kept
 
 
@@ -61,7 +62,7 @@ class ProgressBoard:
         if job is None:
             log.debug("an event came for job %s, which is gone", job_id)
             return
-        self._trackers[job_id] = ProgressTracker(job.graph)
+        self._trackers[job_id] = ProgressTracker(job.graph, WORDS.get(job.contract, "fooocus_api"))
         while len(self._trackers) > REMEMBERED:
             forgotten, _ = self._trackers.popitem(last=False)
             self._previews.pop(forgotten, None)

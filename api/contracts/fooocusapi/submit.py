@@ -1,0 +1,45 @@
+"""From a decoded body to a stored job."""
+
+from typing import Any
+
+from api.contracts.fooocusapi import presets, records, translate
+from api.contracts.fooocusapi.pictures import Pictures
+from api.contracts.fooocusapi.schemas import CommonRequest
+from api.services import Services
+from api.submission import check_webhook, compiled, enqueue, refuse_unknown
+from engine.jobs.job import Job
+from graphs.request import Refused
+
+
+async def submit(
+    served: Services, body: CommonRequest, pictures: Pictures, *, one_image: bool
+) -> tuple[Job, list[str]]:
+    """Compile and queue a request; the job is stored when this returns.
+
+    Returns the job and what was left out or replaced. Raises InvalidRequest for what cannot be done, QueueFull.
+    """
+    await check_webhook(body.webhook_url, served)
+    catalog = served.library.catalog
+    preset = presets.chosen_preset(body, catalog)
+    asked_for = presets.without_defaults(body) if preset else body
+    warnings: list[str] = []
+    flow = translate.flow_of(body, pictures)
+    request = translate.to_generation(asked_for, pictures, served.settings, warnings, one_image=one_image)
+
+    def named(refused: Refused) -> Any:
+        return translate.refused_field(refused, body)
+
+    made = await compiled(served, request, named)
+    warnings += made.warnings
+    refuse_unknown(served, warnings, named)
+    params = records.params_of(asked_for, request, pictures, flow, preset or catalog.preset_in_force)
+    job = await enqueue(
+        served,
+        made,
+        contract=records.CONTRACT,
+        kind=flow.kind,
+        record={"params": params},
+        webhook_url=body.webhook_url,
+        warnings=warnings,
+    )
+    return job, warnings
