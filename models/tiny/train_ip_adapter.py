@@ -1,7 +1,8 @@
 """Train the tiny IP-Adapters: `python -m models.tiny.train_ip_adapter --kind plus` (half an hour on one core).
 
 UNet, text and image encoders stay as they are. The reference is another drawing of the scene to be made; the prompt
-mostly says nothing, so that the picture must. `--kind face` sees only the object, close up and on any background, while
+mostly says nothing, so that the picture must. Two objects are sometimes shown by two references, one each, whose
+attentions add up. `--kind face` sees only the object, close up and on any background, while
 the prompt says the rest. Resampler of depth 4 and 64-wide heads, as in the published files, whose names these have.
 """
 
@@ -40,6 +41,7 @@ NO_PICTURE = 0.08  # share of samples with a blank reference, for the negative p
 WEIGHT_CAP, LEAN = 30, 0.65  # of the loss and of the timesteps, as in `models.tiny.train`
 FULL_WEIGHT = 0.4  # share of samples with weight 1; the rest lies between LEAST_WEIGHT and 1
 LEAST_WEIGHT = 0.5
+SPLIT = 0.5  # share of the scenes of two objects that two references show
 GENERIC = ("a picture", "a shape", "an image of a shape", "a shape on a background", "a photo of a shape", "a drawing")
 FACE_MARGIN = (1.05, 1.5)  # the crop's half side in radii of the object
 
@@ -122,9 +124,13 @@ class References:
 
 
 def reference(scene: Scene, kind: str, rng: random.Random) -> Image.Image:
-    """Draw what the adapter sees: the scene again, or for faces the object alone, close up."""
+    """Draw what the adapter sees: the scene again, one of its two things in its place, or the object close up."""
     if kind == "plus":
         return draw(scene, *SIZE, rng)
+    if kind in ("1", "2"):
+        places = {"beside": ("left", "right"), "stacked": ("top", "bottom")}[scene.arrangement or "beside"]
+        thing = replace(scene.things[int(kind) - 1], place=places[int(kind) - 1], size="small")
+        return draw(Scene(scene.background, (thing,)), *SIZE, rng)
     thing = scene.things[0]
     background = rng.choice([name for name in BACKGROUNDS if name != thing.colour])
     picture = draw(Scene(background, (Thing(thing.shape, thing.colour, "large", "center"),)), 192, 192, rng)
@@ -160,8 +166,8 @@ class Batch:
     timesteps: Tensor
     words: list[str]
     time_ids: Tensor
-    states: Tensor
-    weights: Tensor
+    states: tuple[Tensor, Tensor]  # of the first and the second reference
+    weights: tuple[Tensor, Tensor]  # 0 where there is no second
     loss_weights: Tensor
 
 
@@ -173,17 +179,19 @@ class Data:
         chosen = [i for i, scene in enumerate(pool.scenes[SIZE]) if kind == "plus" or scene.arrangement is None]
         self._scenes = [pool.scenes[SIZE][i] for i in chosen]
         self._latents, self._time_ids = pool.latents[SIZE][chosen], pool.time_ids[SIZE][chosen]
-        self._references = References(base.vision, self._scenes, kind, rng)
+        self._references = {which: References(base.vision, self._scenes, which, rng) for which in (kind, "1", "2")}
         self._alphas = noise_schedule()
 
     def batch(self, count: int) -> Batch:
         rng = self._rng
         index = [rng.randrange(len(self._scenes)) for _ in range(count)]
         words = [prompt(self._scenes[i], self._kind, rng) for i in index]
-        states = self._references.of(index)
+        split = [self._kind == "plus" and self._scenes[i].arrangement and rng.random() < SPLIT for i in index]
+        states = self._states(index, ["1" if two else self._kind for two in split])
+        others = self._states(index, ["2" if two else "" for two in split])
         for row in range(count):
             if rng.random() < NO_PICTURE:
-                states[row] = self._base.blank[0]
+                states[row] = others[row] = self._base.blank[0]
         latents = self._latents[index].float()
         timesteps = (torch.rand(count) ** LEAN * 1000).long().clamp(0, 999)
         noise = torch.randn_like(latents)
@@ -197,10 +205,18 @@ class Data:
             timesteps=timesteps,
             words=words,
             time_ids=self._time_ids[index].float(),
-            states=states,
-            weights=weights,
+            states=(states, others),
+            weights=(weights, weights * torch.tensor([float(bool(two)) for two in split])),
             loss_weights=(1 / alpha).clamp(max=WEIGHT_CAP).flatten() / 4,  # 1 / alpha = 1 + sigma²
         )
+
+    def _states(self, index: list[int], which: list[str]) -> Tensor:
+        """The states of each row's reference of a kind; blank where the kind is empty."""
+        states = self._base.blank.repeat(len(index), 1, 1)
+        for kind in {*which} - {""}:
+            rows = [row for row, wanted in enumerate(which) if wanted == kind]
+            states[rows] = self._references[kind].of([index[row] for row in rows])
+        return states
 
 
 def errors_of(base: Frozen, adapter: Adapter, batch: Batch) -> Tensor:
@@ -213,12 +229,21 @@ def errors_of(base: Frozen, adapter: Adapter, batch: Batch) -> Tensor:
         y = torch.cat((pooled, sizes), dim=-1)
         prepared = unet.prepare(context)
     with torch.autocast("cpu", torch.bfloat16):
-        parts = adapter.keys_values(adapter.tokens(batch.states))
-        places = {place: part for part, place in zip(parts, file_order(unet.sizes), strict=True)}
-        weights = batch.weights.view(-1, 1, 1, 1)
-        picture = tuple((places[i][0], places[i][1] * weights) for i in range(len(places)))
-        predicted = unet(batch.noisy, batch.timesteps, replace(prepared, pictures=(picture,)), y)
+        pictures = tuple(
+            _in_unet(base, adapter, states, weights)
+            for states, weights in zip(batch.states, batch.weights, strict=True)
+            if weights.any()
+        )
+        predicted = unet(batch.noisy, batch.timesteps, replace(prepared, pictures=pictures), y)
     return ((predicted.float() - batch.noise) ** 2).mean((1, 2, 3))
+
+
+def _in_unet(base: Frozen, adapter: Adapter, states: Tensor, weights: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Keys and weighted values of every cross-attention, in the UNet's order."""
+    parts = adapter.keys_values(adapter.tokens(states))
+    places = {place: part for part, place in zip(parts, file_order(base.unet.sizes), strict=True)}
+    factors = weights.view(-1, 1, 1, 1)
+    return tuple((places[i][0], places[i][1] * factors) for i in range(len(places)))
 
 
 @dataclass

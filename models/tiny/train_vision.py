@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.formats.vision import HEADS_KEY
 from models.tiny import CLIP_VISION
@@ -39,8 +40,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "size": (NOTHING, *SIZES),
     "place": (NOTHING, *PLACES),
 }
-KEPT = 3000  # drawn scenes; a quarter of each batch is new
-NEW_SHARE = 0.25
+HARD = {"shape 1": 4.0, "shape 2": 2.0}  # what is learned last counts more
 
 
 class Taught(nn.Module):
@@ -113,9 +113,9 @@ def loss_of(taught: Taught, pixels: Tensor, truth: Tensor) -> tuple[Tensor, Tens
     """Return the loss, and the share of right answers by attribute."""
     states = taught.encoder(normalised(pixels))
     loss, right = torch.zeros(()), []
-    for column, head in zip(truth.T, taught.heads.values(), strict=True):
+    for column, (name, head) in zip(truth.T, taught.heads.items(), strict=True):
         answers = head(states.embeds.float())
-        loss = loss + F.cross_entropy(answers, column, label_smoothing=0.05)
+        loss = loss + HARD.get(name, 1.0) * F.cross_entropy(answers, column, label_smoothing=0.05)
         right.append((answers.argmax(-1) == column).float().mean())
     small = F.avg_pool2d(pixels.float() / 255, SIZES_OF_ENCODER.patch // CELLS)
     wanted = F.unfold(small, CELLS, stride=CELLS).transpose(1, 2)  # (B, patches, 3 · cells²)
@@ -124,28 +124,27 @@ def loss_of(taught: Taught, pixels: Tensor, truth: Tensor) -> tuple[Tensor, Tens
 
 
 def train(taught: Taught, seconds: float, batch: int, rate: float, seed: int) -> None:
-    rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
-    kept = [drawing(rng) for _ in range(KEPT // 4)]
+    rng = random.Random(seed)
     optimizer = torch.optim.AdamW(taught.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
-    begun, step, seen = time.monotonic(), 0, 0
+    begun, step, seen, recent = time.monotonic(), 0, 0, []
     while (share := (time.monotonic() - begun) / seconds) < 1:
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 100) * (0.5 * (1 + np.cos(np.pi * share)) + 0.01)
-        fresh = [drawing(rng) for _ in range(int(batch * NEW_SHARE))]
-        kept = (kept + fresh)[-KEPT:]
-        chosen = torch.randint(len(kept), (batch - len(fresh),), generator=generator).tolist()
-        rows = fresh + [kept[i] for i in chosen]
-        pixels, truth = (torch.stack(part) for part in zip(*rows, strict=True))
-        with torch.autocast("cpu", torch.bfloat16):
-            loss, right = loss_of(taught, pixels, truth)
-        optimizer.zero_grad()
-        loss.backward()
+        pixels, truth = (torch.stack(part) for part in zip(*(drawing(rng) for _ in range(batch)), strict=True))
+        with sdpa_kernel(SDPBackend.MATH):  # the CPU's flash attention is slow backwards
+            with torch.autocast("cpu", torch.bfloat16):
+                loss, right = loss_of(taught, pixels, truth)
+            optimizer.zero_grad()
+            loss.backward()
         nn.utils.clip_grad_norm_(taught.parameters(), 1.0)
         optimizer.step()
         step, seen = step + 1, seen + batch
-        if step % 100 == 1:
+        recent = [*recent[-49:], right]
+        if step % 100 == 0:
             speed = seen / (time.monotonic() - begun)
-            answers = "  ".join(f"{n} {r:.0%}" for n, r in zip(ATTRIBUTES, right.tolist(), strict=True))
+            answers = "  ".join(
+                f"{n} {r:.0%}" for n, r in zip(ATTRIBUTES, torch.stack(recent).mean(0).tolist(), strict=True)
+            )
             sys.stdout.write(f"{share:4.0%} step {step} {speed:.0f}/s loss {loss.item():.3f}  {answers}\n")
             sys.stdout.flush()
 
@@ -172,14 +171,17 @@ def load(path: Path) -> VisionEncoder:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=6)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--warm-start", type=Path, help="begin from a trained encoder; the heads begin anew")
     parser.add_argument("--out", type=Path, default=CLIP_VISION)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     taught = Taught()
+    if args.warm_start:
+        taught.encoder.load_state_dict(load(args.warm_start).state_dict())
     train(taught, 60 * args.minutes, args.batch, args.rate, args.seed)
     save(taught.encoder, args.out)
 

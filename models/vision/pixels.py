@@ -9,8 +9,12 @@ from torch.nn import functional as F
 
 def stretched(pixels: np.ndarray, side: int) -> Tensor:
     """Squeeze an 8-bit picture (H, W, 3) into a square with Lanczos (Fooocus behaviour §5.6): (side, side, 3), 0..1."""
-    picture = Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture)).float() / 255
+    return torch.from_numpy(resized(pixels, side, side)).float() / 255
+
+
+def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bring an 8-bit picture (H, W, 3) to a size with Lanczos."""
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def cropped(image: Tensor, side: int, center: bool) -> Tensor:
