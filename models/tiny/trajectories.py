@@ -82,8 +82,9 @@ def sigmas() -> tuple[float, ...]:
 
 def encoded(base: Modules, texts: list[str], chunks: int, size: Size) -> Words:
     with torch.autocast("cpu", torch.bfloat16):
-        encoders: Any = (base.text_l, base.text_g)  # declared as Modules
-        context, pooled = encode(*encoders, *tokenize(texts), chunks, 1)
+        ids_l, ids_g = tokenize(texts)
+        encoders: Any = {"text_l": base.text_l, "text_g": base.text_g}  # declared as Modules
+        context, pooled = encode(**encoders, ids_l=ids_l, ids_g=ids_g, chunks=chunks, pooled_chunks=1)
     width, height = size
     time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
     return Words(context.float(), pooled.float(), time_ids.repeat(len(context), 1))
