@@ -24,8 +24,9 @@ def document() -> bytes:
     from api import file_operations, openapi
     from api.contracts.comfy import operations as comfy
     from api.contracts.fooocus_api import operations as fooocus_api
+    from api.contracts.fooocusapi import operations as fooocusapi
 
-    rooms = (fooocus_api, comfy, file_operations)
+    rooms = (fooocus_api, fooocusapi, comfy, file_operations)
     return msgspec.json.encode(openapi.document([made for room in rooms for made in room.operations()]))
 
 

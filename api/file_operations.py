@@ -31,6 +31,16 @@ def operations() -> list[Operation]:
         ),
         Operation(
             method="GET",
+            path="/inputs/{name}",
+            id="get_inputs",
+            tag=TAG,
+            summary="A picture that came with a request, as tasks of FooocusAPI name it",
+            path_words={"name": "File name."},
+            answers=found,
+            key=False,
+        ),
+        Operation(
+            method="GET",
             path="/openapi.json",
             id="openapi",
             tag=TAG,
