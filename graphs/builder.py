@@ -73,6 +73,12 @@ class GraphBuilder:
         }
         return Node(node_id, class_type)
 
+    def once(self, class_type: str, **inputs: Any) -> Node:
+        """The node of a class with exactly these inputs; it is added only where there is none yet."""
+        wanted = {"class_type": class_type, "inputs": {name: _as_json(value) for name, value in inputs.items()}}
+        found = next((node_id for node_id, node in self.nodes.items() if node == wanted), None)
+        return Node(found, class_type) if found else self.add(class_type, inputs)
+
     def to_json(self) -> dict[str, dict[str, Any]]:
         """The graph so far in ComfyUI's API format."""
         return self.nodes

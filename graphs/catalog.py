@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from graphs.known_files import KNOWN_FILES
 from graphs.names import find_file, find_folded
@@ -14,6 +14,7 @@ from graphs.wildcards import SHIPPED as SHIPPED_WILDCARDS
 from graphs.wildcards import Wildcards
 
 TINY = "tiny"
+EMBEDDED = "focal-tiny-"
 TINY_CHECKPOINT = "focal-tiny-sdxl.safetensors"
 TINY_UPSCALER = "focal-tiny-upscaler-4x.safetensors"
 UPSCALER = "fooocus_upscaler_s409985e5.bin"  # Fooocus's own; its results are what users know
@@ -23,12 +24,6 @@ NO_WEIGHTS = (
     ".json",
 )  # vocabularies, tables of tags, configurations: a stem shared with weights is no match
 NATIVE_PX, TINY_NATIVE_PX = 1024, 128  # side of the pictures that a checkpoint was trained on
-
-
-class Expansion(Protocol):
-    """A prompt-expansion model: the prompt followed by words it added. Same prompt and seed, same text."""
-
-    def __call__(self, prompt: str, seed: int) -> str: ...
 
 
 class MissingFile(Refused):
@@ -47,6 +42,10 @@ def _unknown_hash(folder: str, name: str) -> str:
     return ""
 
 
+def _unknown_family(checkpoint: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Catalog:
     """Names are as listed by the model folders: relative paths with `/`, sub-folders kept.
@@ -56,7 +55,7 @@ class Catalog:
     a preset file that go before the preset in force.
     black_out_nsfw: every request's pictures go through the safety checker.
     hash_of: (folder such as "checkpoints", name) → first ten hex digits of the file's SHA-256, "" while unknown.
-    expansion: the model behind `Fooocus V2`; none is shipped.
+    family_of: checkpoint → "sdxl", "sdxl_refiner", "sd1"; "" for what cannot be told.
     """
 
     checkpoints: Sequence[str] = ()
@@ -73,7 +72,7 @@ class Catalog:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     black_out_nsfw: bool = False
     hash_of: Callable[[str, str], str] = _unknown_hash
-    expansion: Expansion | None = None
+    family_of: Callable[[str], str] = _unknown_family
 
     @classmethod
     def build(
@@ -93,7 +92,7 @@ class Catalog:
         wildcards: Path | None = None,
         black_out_nsfw: bool = False,
         hash_of: Callable[[str, str], str] = _unknown_hash,
-        expansion: Expansion | None = None,
+        family_of: Callable[[str], str] = _unknown_family,
     ) -> "Catalog":
         """Read styles, wildcards and presets, shipped ones and those below `data_dir`, into a catalog.
 
@@ -116,13 +115,13 @@ class Catalog:
             overrides=overrides or {},
             black_out_nsfw=black_out_nsfw,
             hash_of=hash_of,
-            expansion=expansion,
+            family_of=family_of,
         )
 
     @property
     def real_checkpoints(self) -> list[str]:
-        """Every checkpoint but the embedded tiny one."""
-        return [name for name in self.checkpoints if find_file(TINY_CHECKPOINT, [name]) is None]
+        """Every checkpoint but the embedded tiny ones."""
+        return [name for name in self.checkpoints if not is_embedded(name)]
 
     @property
     def preset_in_force(self) -> Preset:
@@ -152,10 +151,11 @@ class Catalog:
 
     @property
     def default_checkpoint(self) -> str | None:
-        """What an absent model falls back to: the preset's in force, else the first other file, else the tiny one."""
+        """What an absent model falls back to: the preset's in force, else the first other SDXL file, else the tiny one."""
         if found := self.preset_checkpoint(self.preset_in_force):
             return found
-        return next(iter(self.real_checkpoints or self.checkpoints), None)
+        able = [name for name in self.real_checkpoints if self.family_of(name) in ("", "sdxl")]
+        return next(iter(able), find_file(TINY_CHECKPOINT, self.checkpoints))
 
     def file_for(self, role: str, field: str, checkpoint: str | None = None) -> str:
         """The installed file of a role of `KNOWN_FILES`; the tiny one only beside the tiny checkpoint.
@@ -174,6 +174,16 @@ class Catalog:
                 return found
         raise MissingFile(role, field)
 
+    def expansion(self, checkpoint: str) -> str | None:
+        """The language model behind `Fooocus V2`, if it and its vocabulary are there; the tiny one only beside tiny."""
+        try:
+            weights = self.file_for("expansion.model", "styles", checkpoint)
+        except MissingFile:
+            return None
+        folder, installed = weights.rpartition("/")[0], self.files["prompt_expansion"]
+        complete = all(f"{folder}/{name}" in installed for name in ("vocab.json", "merges.txt"))
+        return weights if complete else None
+
     def upscaler(self, checkpoint: str) -> str | None:
         """The upscaler to use beside a checkpoint: Fooocus's own, else any other; the tiny one only beside tiny."""
         if found := find_file(UPSCALER, self.upscale_models):
@@ -182,6 +192,11 @@ class Catalog:
         if others:
             return others[0]
         return find_file(TINY_UPSCALER, self.upscale_models) if is_tiny(checkpoint) else None
+
+
+def is_embedded(name: str) -> bool:
+    """Whether a name is that of a tiny model, of which all begin alike."""
+    return name.rpartition("/")[2].startswith(EMBEDDED)
 
 
 def is_tiny(checkpoint: str) -> bool:

@@ -6,6 +6,7 @@ from random import Random
 from msgspec import Struct
 
 from graphs.catalog import Catalog
+from graphs.expansion import SLOT
 from graphs.prompts import expand_arrays
 from graphs.resolve import Generation
 
@@ -13,7 +14,8 @@ from graphs.resolve import Generation
 class ImageText(Struct, frozen=True, kw_only=True):
     """The words of one image. `positive` and `negative` are encoded chunk by chunk; the first `*_top_k` are pooled.
 
-    prompt, negative_prompt: as recorded, lines joined, without styles. styles: random ones settled.
+    prompt, negative_prompt: as recorded, lines joined, without styles. styles: random ones settled. expansion: stands
+    in records for what a language model will add; "" where none does (`graphs.expansion`).
     """
 
     index: int
@@ -44,17 +46,14 @@ def image_text(generation: Generation, catalog: Catalog, index: int) -> ImageTex
     extra_negatives = [fill(line) for line in generation.extra_negatives]
     styles = catalog.styles.pick(generation.styles, rng)
     wrapped = catalog.styles.wrap(styles, main, negative, extra, extra_negatives)
-    expansion = ""
-    if generation.expansion and catalog.expansion is not None:
-        expansion = catalog.expansion(main, seed)
     return ImageText(
         index=index,
         seed=seed,
         prompt="\n".join([main, *extra]),
         negative_prompt="\n".join([negative, *extra_negatives]),
         styles=styles,
-        expansion=expansion,
-        positive=[*wrapped.positive, *([expansion] if expansion else [])],
+        expansion=SLOT if generation.expansion and main else "",
+        positive=wrapped.positive,
         negative=wrapped.negative,
         positive_top_k=len(wrapped.positive),
         negative_top_k=len(wrapped.negative),

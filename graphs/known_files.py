@@ -130,7 +130,7 @@ KNOWN_FILES: dict[str, KnownFile] = {
         kind="prompt_expansion",
         name="fooocus_expansion/pytorch_model.bin",
         url=MISC + "fooocus_expansion.bin",
-        others=("fooocus_expansion/model.safetensors", "fooocus_expansion.bin"),
+        others=("fooocus_expansion/model.safetensors",),
         tiny="focal-tiny-expansion/pytorch_model.bin",
         used_by="Fooocus V2 (prompt expansion)",
     ),

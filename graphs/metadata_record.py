@@ -39,7 +39,7 @@ def record(generation: Generation, text: ImageText, catalog: Catalog, version: s
     loras = [UsedLora(stem(lora.name), lora.weight, catalog.hash_of("loras", lora.name)) for lora in generation.loras]
     return Record(
         values=_values(generation, text, loras, version),
-        full_prompt=list(text.positive),
+        full_prompt=[*text.positive, *([text.expansion] if text.expansion else [])],
         full_negative_prompt=list(text.negative),
         base_model_hash=catalog.hash_of("checkpoints", generation.checkpoint),
         loras=loras,

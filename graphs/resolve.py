@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from graphs.catalog import Catalog
-from graphs.installed import check_refiner, given, installed_checkpoint, installed_loras, installed_vae
+from graphs.installed import given, installed_checkpoint, installed_loras, installed_vae
 from graphs.names import UnknownName, did_you_mean, find_folded
 from graphs.performance import PERFORMANCES, Performance, performance
 from graphs.presets import Preset
 from graphs.prompts import split_lines
+from graphs.refiner import Refinement, chosen_refiner
 from graphs.request import MAX_SEED, SAMPLERS, SCHEDULERS, FreeU, GenerationRequest, Lora, Refused
 from graphs.sizes import check_size
 from graphs.styles import EXPANSION
@@ -27,7 +29,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     negative: str
     extra_negatives: Sequence[str]
     styles: Sequence[str]
-    expansion: bool
+    expansion: str  # the language model that adds to the prompt, "" for none
     image_number: int
     seed: int
     seed_increment: bool
@@ -38,6 +40,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     loras: Sequence[Lora]
     clip_skip: int
     freeu: FreeU | None
+    refiner: Refinement | None
 
     performance: str
     width: int
@@ -66,6 +69,11 @@ class Generation(Struct, frozen=True, kw_only=True):
         """The seed of image `index`: seeds follow each other and wrap after 2**63 − 1."""
         return (self.seed + (index if self.seed_increment else 0)) % (MAX_SEED + 1)
 
+    def upscaling(self) -> "Generation":
+        """The same with the steps that a mode gives to upscaling."""
+        refiner = self.refiner and replace(self.refiner, switch=self.refiner.upscale_switch)
+        return replace(self, steps=self.upscale_steps, refiner=refiner)
+
 
 def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, list[str]]:
     """Settle a request against a preset and what is installed. Returns the generation and warnings for the caller.
@@ -80,20 +88,21 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
     warnings: list[str] = []
     preset = _preset(request, catalog, warnings)
     mode = _performance(request, preset, warnings)
-    check_refiner(request, preset, mode, catalog, warnings)
     main, extra = split_lines(given(request.prompt, "") or preset.prompt)
     main, loras = installed_loras(request, preset, mode, main, catalog, warnings)
     width, height = _size(request, preset)
+    checkpoint = installed_checkpoint(request, preset, catalog, warnings)
     generation = Generation(
-        **_words(request, preset, main, extra, catalog, warnings),
+        **_words(request, preset, main, extra, checkpoint, catalog, warnings),
         image_number=given(request.image_number, preset.image_number),
         seed=seed,
         seed_increment=not request.disable_seed_increment,
-        checkpoint=installed_checkpoint(request, preset, catalog, warnings),
+        checkpoint=checkpoint,
         vae=installed_vae(request, preset, catalog, warnings),
         loras=loras,
         clip_skip=given(request.clip_skip, preset.clip_skip),
         freeu=request.freeu,
+        refiner=chosen_refiner(request, preset, mode, checkpoint, catalog, warnings),
         width=width,
         height=height,
         **_sampling(request, preset, mode, warnings),
@@ -103,12 +112,19 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
 
 
 def _words(
-    request: GenerationRequest, preset: Preset, main: str, extra: list[str], catalog: Catalog, warnings: list[str]
+    request: GenerationRequest,
+    preset: Preset,
+    main: str,
+    extra: list[str],
+    checkpoint: str,
+    catalog: Catalog,
+    warnings: list[str],
 ) -> dict[str, Any]:
     """Prompt, negative and styles; expansion only where there is a prompt and a model for it."""
     negative, extra_negatives = split_lines(given(request.negative_prompt, preset.negative_prompt))
-    styles, expansion = _styles(given(request.styles, preset.styles), catalog, warnings)
-    if expansion and main and catalog.expansion is None:
+    styles, expand = _styles(given(request.styles, preset.styles), catalog, warnings)
+    expansion = catalog.expansion(checkpoint) if expand and main else None
+    if expand and main and expansion is None:
         warnings.append(f"{EXPANSION} was left out: no prompt-expansion model is installed.")
     return {
         "prompt": main,
@@ -116,7 +132,7 @@ def _words(
         "negative": negative,
         "extra_negatives": extra_negatives,
         "styles": styles,
-        "expansion": expansion and bool(main) and catalog.expansion is not None,
+        "expansion": expansion or "",
         "wildcards_in_order": request.read_wildcards_in_order,
     }
 

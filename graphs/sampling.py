@@ -1,6 +1,7 @@
 """From words and noise to a latent: encoded prompts and the sampler of one image."""
 
 from graphs.builder import GraphBuilder, Link, Node
+from graphs.expansion import expand
 from graphs.images import ImageText
 from graphs.model import Base, guided
 from graphs.resolve import Generation
@@ -9,6 +10,10 @@ from graphs.resolve import Generation
 def encode_prompts(g: GraphBuilder, base: Base, text: ImageText, generation: Generation) -> tuple[Node, Node]:
     """Encode the chunks of one image. Without guidance the positive stands in for the negative."""
     positive = g.EncodePrompts(clip=base.clip, texts=text.positive, pooled_top_k=text.positive_top_k)
+    if text.expansion:  # one more chunk, which is not pooled
+        expanded = expand(g, generation.expansion, text.prompt, text.seed)
+        more = g.CLIPTextEncode(clip=base.clip, text=expanded)
+        positive = g.ConditioningConcat(conditioning_to=positive, conditioning_from=more)
     if not guided(generation):
         return positive, positive
     return positive, g.EncodePrompts(clip=base.clip, texts=text.negative, pooled_top_k=text.negative_top_k)

@@ -8,6 +8,7 @@ from msgspec import Struct
 from engine.graph import Graph
 from graphs.builder import GraphBuilder, Link, Node
 from graphs.catalog import Catalog
+from graphs.expansion import expand
 from graphs.images import ImageText
 from graphs.metadata import payload
 from graphs.resolve import Generation
@@ -55,12 +56,16 @@ def save_plain(g: GraphBuilder, picture: Node | Link, generation: Generation, in
 def save(g: GraphBuilder, images: Node | Link, text: ImageText, generation: Generation, catalog: Catalog) -> ImagePlan:
     """Write the picture, with its metadata when asked for."""
     scheme = generation.metadata_scheme if generation.save_metadata else ""
+    metadata: str | Node = payload(generation, text, catalog) if scheme else ""
+    if scheme and text.expansion:
+        words = expand(g, generation.expansion, text.prompt, text.seed)
+        metadata = g.InsertText(template=metadata, slot=text.expansion, text=words, as_json=scheme == "fooocus")
     saved = g.SaveGeneration(
         images=images,
         **_name(generation),
         index=text.index,
         extension=generation.save_extension,
-        metadata=payload(generation, text, catalog) if scheme else "",
+        metadata=metadata,
         scheme=scheme,
     )
     return ImagePlan(text.index, saved.node_id, text.seed, text.prompt, text.negative_prompt, list(text.styles))

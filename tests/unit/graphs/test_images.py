@@ -1,14 +1,18 @@
 """One image's words: the order of draws and chunks (Fooocus behaviour §2.5, §2.6)."""
 
+import json
 from random import Random
 
 from graphs.catalog import Catalog
+from graphs.expansion import SLOT
 from graphs.images import image_text
 from graphs.request import GenerationRequest
 from graphs.resolve import resolve
 from graphs.styles import Style, StyleBook
+from graphs.text_to_image import text_to_image
 from graphs.wildcards import Wildcards
 
+EXPANSION_FILES = tuple(f"fooocus_expansion/{name}" for name in ("pytorch_model.bin", "vocab.json", "merges.txt"))
 STYLES = StyleBook({name: Style(name, f"{{prompt}} {name}", f"no {name}") for name in ("One", "Two", "Three")})
 
 
@@ -51,7 +55,26 @@ def test_in_order_the_image_number_counts_and_arrays_turn(tmp_path):
 
 
 def test_expansion_adds_a_chunk_that_is_not_pooled(tmp_path):
-    catalog = catalog_with(tmp_path, expansion=lambda prompt, seed: f"{prompt}, grand {seed}")
+    catalog = catalog_with(tmp_path, files={"prompt_expansion": EXPANSION_FILES})
     text = text_of(GenerationRequest(prompt="a cat\nextra", styles=["Fooocus V2", "One"], seed=5), catalog)
-    assert text.positive == ["a cat One", "extra", "a cat, grand 5"]
-    assert (text.positive_top_k, text.expansion) == (2, "a cat, grand 5")
+    assert text.positive == ["a cat One", "extra"]
+    assert (text.positive_top_k, text.expansion) == (2, SLOT)
+
+
+def test_the_expanded_prompt_is_a_chunk_of_its_own_and_stands_in_the_record(tmp_path):
+    """The model runs with the graph: once for both, on the main line, with the image's seed."""
+    catalog = catalog_with(tmp_path, files={"prompt_expansion": EXPANSION_FILES})
+    request = GenerationRequest(prompt="a cat\nextra", styles=["Fooocus V2", "One"], seed=5, image_number=2)
+    graph = text_to_image(request, catalog).graph
+    nodes = graph.nodes.values()
+    expanding = [node for node in nodes if node.class_type == "ExpandPrompt"]
+    assert [(node.inputs["text"], node.inputs["seed"]) for node in expanding] == [("a cat", 5), ("a cat", 6)]
+    for number, saved in enumerate(node for node in nodes if node.class_type == "SaveGeneration"):
+        inserted = graph.nodes[saved.inputs["metadata"].source]
+        assert graph.nodes[inserted.inputs["text"].source] is expanding[number]
+        record = json.loads(inserted.inputs["template"])
+        assert record["prompt_expansion"] == inserted.inputs["slot"] == SLOT
+        assert record["full_prompt"] == ["a cat One", "extra", SLOT]
+        assert record["styles"] == "['Fooocus V2', 'One']"
+    (joined, _) = [node for node in nodes if node.class_type == "ConditioningConcat"]
+    assert graph.nodes[joined.inputs["conditioning_from"].source].inputs["text"].source in graph.nodes

@@ -14,6 +14,7 @@ TINY = "focal-tiny-sdxl.safetensors"
 OFFSET = "sd_xl_offset_example-lora_1.0.safetensors"
 LIGHTNING = "sdxl_lightning_4step_lora.safetensors"
 
+EXPANSION_FILES = tuple(f"focal-tiny-expansion/{name}" for name in ("pytorch_model.bin", "vocab.json", "merges.txt"))
 TINY_ONLY = Catalog(checkpoints=(TINY,))
 FULL = Catalog(
     checkpoints=("photo/realisticStockPhoto_v20.safetensors", JUGGERNAUT, "sd_xl_refiner_1.0_0.9vae.safetensors", TINY),
@@ -217,7 +218,18 @@ def test_a_missing_or_impossible_seed_is_drawn(seed):
 
 
 def test_an_empty_prompt_switches_expansion_off():
-    expanding = replace_catalog(TINY_ONLY, expansion=lambda prompt, seed: f"{prompt}, grand")
+    expanding = replace_catalog(TINY_ONLY, files={"prompt_expansion": EXPANSION_FILES})
     asked = replace(REQUEST, styles=["Fooocus V2"])
-    assert resolve(asked, expanding)[0].expansion is True
-    assert resolve(replace(asked, prompt=" ,. "), expanding)[0].expansion is False
+    assert resolve(asked, expanding)[0].expansion == EXPANSION_FILES[0]
+    assert resolve(replace(asked, prompt=" ,. "), expanding)[0].expansion == ""
+
+
+def test_expansion_needs_its_vocabulary_and_the_tiny_one_a_tiny_checkpoint():
+    asked = replace(REQUEST, prompt="a cat", styles=["Fooocus V2"])
+    for catalog in (
+        replace_catalog(TINY_ONLY, files={"prompt_expansion": EXPANSION_FILES[:2]}),
+        replace_catalog(FULL, files={"prompt_expansion": EXPANSION_FILES}),
+    ):
+        generation, warnings = resolve(asked, catalog)
+        assert generation.expansion == ""
+        assert any("no prompt-expansion model" in warning for warning in warnings)
