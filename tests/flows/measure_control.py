@@ -1,0 +1,146 @@
+"""How pictures follow their control pictures, in figures: `python -m tests.flows.measure_control --count 24`.
+
+Held-out scenes at places that the prompt does not name, the tiny preset's defaults, the product's own path. Prints the
+figures as JSON.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from graphs.request_parts import ImagePrompt, ImagePromptType, InputImage
+from models.control.canny import canny
+from models.tiny.captions import plain_caption
+from models.tiny.measure import measure
+from models.tiny.scenes import PLACES, SHAPES, SIZES, Scene, Thing, combinations, draw
+from tests.flows.darkroom import Darkroom
+
+SIDE = 128
+TOLERANCE_PX = 2
+THRESHOLDS = 64, 128  # of the edges that are compared, on the Sobel magnitude of 8-bit channels
+STOPS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
+
+
+@dataclass
+class Figures:
+    """How well edges agree (F1 at 2 px), on average.
+
+    by_stop: at weight 1. unsteered: at weight 0. other_shape: the prompt names another shape than the picture shows, at
+    the default stop. colours: share of the steered pictures that have the prompt's colours.
+    """
+
+    by_stop: dict[float, float]
+    unsteered: float
+    other_shape: float
+    colours: float
+    pictures: int
+
+
+def scenes(count: int, seed: int) -> list[Scene]:
+    """One object off the centre, where the model does not put it unasked."""
+    rng = random.Random(seed)
+    held = combinations(held=True)
+    rng.shuffle(held)
+    places = [place for place in PLACES if place != "center"]
+    return [Scene(b, (Thing(s, c, rng.choice(SIZES), rng.choice(places)),)) for s, c, b in held[:count]]
+
+
+def control_figures(
+    room: Darkroom, kind: ImagePromptType, count: int, seed: int = 7, stops: Sequence[float] = STOPS
+) -> Figures:
+    """Steer `count` pictures by drawings in other colours, at every stop, without weight, and with another shape."""
+    rng = random.Random(seed)
+    found: dict[float, list[float]] = {stop: [] for stop in stops}
+    unsteered, other, colours = [], [], []
+    for number, scene in enumerate(scenes(count, seed)):
+        drawn = draw(scene, SIDE, SIDE, rng)
+        picture = room.put(drawn, f"control-{number}.png")
+        (thing,) = scene.things
+        asked = {"prompt": said(scene.background, thing.shape, thing.colour), "seed": seed + number}
+        for stop, values in found.items():
+            made = steered(room, picture, kind, stop=stop, **asked)
+            values.append(agreement(made, drawn))
+            if stop == 0.5:
+                colours.append(has_colours(made, scene))
+        unsteered.append(agreement(steered(room, picture, kind, weight=0.0, **asked), drawn))
+        shape = rng.choice([shape for shape in SHAPES if shape != thing.shape])
+        asked["prompt"] = said(scene.background, shape, thing.colour)
+        other.append(agreement(steered(room, picture, kind, **asked), drawn))
+    mean = {stop: round(float(np.mean(values)), 3) for stop, values in found.items()}
+    return Figures(
+        mean,
+        round(float(np.mean(unsteered)), 3),
+        round(float(np.mean(other)), 3),
+        float(np.mean(colours)),
+        count * (len(stops) + 2),
+    )
+
+
+def said(background: str, shape: Any, colour: str) -> str:
+    """A prompt without place and size."""
+    return plain_caption(Scene(background, (Thing(shape, colour),)))
+
+
+def steered(
+    room: Darkroom,
+    picture: InputImage,
+    kind: ImagePromptType,
+    *,
+    stop: float | None = None,
+    weight: float | None = None,
+    **asked: Any,
+) -> Image.Image:
+    (made,) = room.make(image_prompts=[ImagePrompt(picture, kind, stop, weight)], **asked)
+    return made
+
+
+def edges(picture: Image.Image) -> np.ndarray:
+    """Where any channel has an edge, (H, W)."""
+    pixels = np.asarray(picture.convert("RGB"))
+    return np.any([canny(pixels[..., channel], *THRESHOLDS) for channel in range(3)], axis=0)
+
+
+def agreement(made: Image.Image, wanted: Image.Image) -> float:
+    """F1 of the edges of one picture against another's: an edge counts as met within 2 pixels."""
+    mine, theirs = edges(made), edges(wanted)
+    if not mine.any() or not theirs.any():
+        return 0.0
+    to_theirs, to_mine = (ndimage.distance_transform_edt(~part) for part in (theirs, mine))
+    precision = (to_theirs[mine] <= TOLERANCE_PX).mean()
+    recall = (to_mine[theirs] <= TOLERANCE_PX).mean()
+    return float(2 * precision * recall / max(precision + recall, 1e-9))
+
+
+def has_colours(picture: Image.Image, scene: Scene) -> bool:
+    seen = measure(picture)
+    return seen.background == scene.background and [t.colour for t in seen.found] == [scene.things[0].colour]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=24, help="scenes; eight pictures each")
+    parser.add_argument("--kind", choices=("PyraCanny", "CPDS"), default="PyraCanny")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--models", type=Path, help="a folder of models that are taken before the embedded ones")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if args.models:
+            (Path(folder) / "models").symlink_to(args.models.resolve())
+        room = Darkroom(Path(folder))
+        figures = control_figures(room, args.kind, args.count, args.seed)
+        room.close()
+    sys.stdout.write(json.dumps(figures.__dict__, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
