@@ -1,5 +1,5 @@
-"""SDXL's two text encoders, CLIP-L and OpenCLIP-bigG, as one module in Hugging Face's names without their
-`text_model.` prefix.
+"""The two text encoders of SDXL and its relatives, CLIP-L and OpenCLIP-bigG, as one module in Hugging Face's names
+without their `text_model.` prefix.
 
 `formats/open_clip.py` gives bigG's tensors these names. Radford et al. 2021, https://arxiv.org/abs/2103.00020.
 """
@@ -65,13 +65,18 @@ class TextEncoder(nn.Module):
         self.text_projection = nn.Linear(sizes.width, sizes.projection, bias=False) if sizes.projection else None
 
     def forward(
-        self, ids: Tensor, skip: int = 2, pooled: bool = True, replacements: Sequence[Replacement] = ()
+        self,
+        ids: Tensor,
+        skip: int = 2,
+        pooled: bool = True,
+        replacements: Sequence[Replacement] = (),
+        normed: bool = False,
     ) -> TextOutput:
         """Encode ids (n, 77).
 
         hidden is state -skip of the embedding and all layers' outputs, without the final norm; with more skipped than
         there are layers, the normed last state (Fooocus' rule). pooled is the projected final state at the highest id
-        of each row, the first end token. Layers that neither needs are not run.
+        of each row, the first end token. Layers that neither needs are not run. normed: hidden behind the final norm.
         """
         layers = list(self.encoder["layers"])  # pyright: ignore[reportArgumentType]
         wanted = len(layers) + 1 - skip  # layers below the hidden state
@@ -85,6 +90,8 @@ class TextEncoder(nn.Module):
             if number == wanted:
                 hidden = h
         last = self.final_layer_norm(h) if pooled or wanted < 0 else h
+        if normed:
+            hidden = self.final_layer_norm(hidden)
         return TextOutput(last if wanted < 0 else hidden, self._pool(last, ids) if pooled else None)
 
     def _embed(self, ids: Tensor, replacements: Sequence[Replacement]) -> Tensor:

@@ -1,4 +1,4 @@
-"""SDXL as values: what flows through the sockets MODEL, CLIP and VAE, and how it is read from files.
+"""SDXL, its refiner and SD 1.x as values: what flows through MODEL, CLIP and VAE, and how it is read from files.
 
 Values are frozen; `patched` makes a new one. They hold handles (`Resident`), not weights: `models.memory` decides
 what is loaded.
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from models.clip import Replacement, TextEncoder, TextOutput
-from models.errors import BadModelFile
+from models.errors import BadModelFile, ModelError
 from models.formats.diffusers_vae import plan_vae
-from models.formats.family import CLIP_G, CLIP_L, UNET, VAE, kind_of, require_sdxl
+from models.formats.family import UNET, VAE, Family, FamilyName, family_of, kind_of, require_family
 from models.formats.open_clip import plan_open_clip
 from models.formats.plan import Plan, check_plan, fill, plan_prefix, plan_shapes
 from models.formats.sizes import text_sizes, unet_sizes, vae_sizes
@@ -36,7 +36,7 @@ from models.unet import UNet
 from models.vae import AutoencoderKL
 from models.vision.image_prompt import ImagePrompt
 
-SCALING = 0.13025  # of SDXL's latents
+SCALING = 0.13025  # of SDXL's latents; what is not known to be another family's has it
 NORM_GROUPS = 32  # of every published VAE; files of others say so in their metadata
 NORM_GROUPS_KEY = "focal.vae_norm_groups"
 
@@ -76,12 +76,15 @@ class Model:
 
     unet: Resident
     prediction: Literal["eps", "v"] = "eps"
+    family: FamilyName = "sdxl"
     loras: tuple[Patch, ...] = ()
     options: ModelOptions = field(default_factory=ModelOptions)
 
     def patched(self, **changes: Any) -> Self:
         """Return a changed copy; fields of `ModelOptions` may be given directly."""
-        own = {name: changes.pop(name) for name in ("unet", "prediction", "loras", "options") if name in changes}
+        own = {
+            name: changes.pop(name) for name in ("unet", "prediction", "family", "loras", "options") if name in changes
+        }
         changed = replace(self, **own)
         return replace(changed, options=replace(changed.options, **changes)) if changes else changed
 
@@ -90,15 +93,41 @@ class Model:
         return self.unet.use(self.loras, working_bytes)
 
 
+class MissingEncoder(ModelError):
+    """A text encoder that this family of checkpoints does not have."""
+
+    code = "missing_encoder"
+
+
 @dataclass(frozen=True)
 class Clip:
-    """Both text encoders: the CLIP socket. clip_skip n: hidden state -n of the embedding and all layers."""
+    """The text encoders: the CLIP socket. SDXL has two, its refiner the second alone, SD 1.x the first alone.
 
-    l: Resident  # noqa: E741 (the encoders are called L and G)
-    g: Resident
+    clip_skip n: hidden state -n of the embedding and all layers. normed: behind the encoder's final norm (SD 1.x).
+    """
+
+    first: Resident | None
+    second: Resident | None
     loras: tuple[LoraPatch, ...] = ()
     clip_skip: int = 2
     embeddings_dirs: tuple[Path, ...] = ()
+    normed: bool = False
+
+    @property
+    def l(self) -> Resident:  # noqa: E743 (the encoders are called L and G)
+        """CLIP-L. Raises MissingEncoder."""
+        return _present(self.first, "CLIP-L")
+
+    @property
+    def g(self) -> Resident:
+        """OpenCLIP-bigG. Raises MissingEncoder."""
+        return _present(self.second, "bigG")
+
+    @property
+    def encoders(self) -> dict[Literal["l", "g"], Resident]:
+        """Those that are there."""
+        found: dict[Literal["l", "g"], Resident | None] = {"l": self.first, "g": self.second}
+        return {which: resident for which, resident in found.items() if resident is not None}
 
     def patched(self, **changes: Any) -> Self:
         """Return a changed copy."""
@@ -143,7 +172,7 @@ def encode_tokens(
     resident = clip.l if which == "l" else clip.g
     with torch.inference_mode(), resident.use(clip.loras) as encoder:
         tokens = torch.as_tensor(ids, dtype=torch.long, device=encoder.final_layer_norm.weight.device)
-        out = encoder(tokens, skip=clip.clip_skip, pooled=which == "g", replacements=replacements)
+        out = encoder(tokens, skip=clip.clip_skip, pooled=which == "g", replacements=replacements, normed=clip.normed)
     # Copied outside of inference mode, so that others may change it in place.
     return TextOutput(out.hidden.float().clone(), None if out.pooled is None else out.pooled.float().clone())
 
@@ -151,23 +180,22 @@ def encode_tokens(
 def load_checkpoint(
     path: str | Path, residency: Residency, vae_norm_groups: int | None = None
 ) -> tuple[Model, Clip, Vae]:
-    """Read a single-file SDXL checkpoint: LDM layout, fp32, fp16 or bf16, any sizes.
+    """Read a single-file checkpoint of SDXL, its refiner or SD 1.x: LDM layout, fp32, fp16 or bf16, any sizes.
 
     Only the header is read now; every part is loaded at its first use, once. vae_norm_groups overrides the file's
     metadata. Raises BadModelFile.
     """
     path = Path(path)
     with open_weights(path) as file:
-        require_sdxl(file)
+        family = require_family(file)
         try:
-            unet = _load_unet(file, residency)
-            l = _load_text(file, residency, "clip_l", plan_prefix(file, CLIP_L))  # noqa: E741
-            g = _load_text(file, residency, "clip_g", plan_open_clip(file.tensors, CLIP_G))
-            vae = _load_vae(file, residency, plan_prefix(file, VAE), vae_norm_groups)
+            unet = _load_unet(file, residency, family)
+            clip = _load_clip(file, residency, family)
+            vae = _load_vae(file, residency, plan_prefix(file, VAE), vae_norm_groups, family.scaling)
         except KeyError as error:
             raise _damaged(path, error) from error
         prediction = "v" if "v_pred" in file.tensors else "eps"
-    return Model(unet, prediction), Clip(l, g), vae
+    return Model(unet, prediction, family.name), clip, vae
 
 
 def load_vae(path: str | Path, residency: Residency, norm_groups: int | None = None) -> Vae:
@@ -179,16 +207,26 @@ def load_vae(path: str | Path, residency: Residency, norm_groups: int | None = N
             raise BadModelFile(
                 path, f"is {kind.name if kind else 'something unknown'}, not a VAE", kind.remedy if kind else ""
             )
+        family = family_of(file.tensors)
         try:
-            return _load_vae(file, residency, plan, norm_groups)
+            return _load_vae(file, residency, plan, norm_groups, family.scaling if family else SCALING)
         except KeyError as error:
             raise _damaged(path, error) from error
 
 
-def _load_unet(file: WeightFile, residency: Residency) -> Resident:
+def _load_unet(file: WeightFile, residency: Residency, family: Family) -> Resident:
     plan = plan_prefix(file, UNET)
-    sizes = unet_sizes(plan_shapes(file, plan))
+    sizes = unet_sizes(plan_shapes(file, plan), family.heads)
     return _resident(file, residency, plan, sizes, Loader("unet", lambda: UNet(sizes), _filler(file, plan)))
+
+
+def _load_clip(file: WeightFile, residency: Residency, family: Family) -> Clip:
+    l = g = None  # noqa: E741
+    if family.clip_l:
+        l = _load_text(file, residency, "clip_l", plan_prefix(file, family.clip_l))  # noqa: E741
+    if family.clip_g:
+        g = _load_text(file, residency, "clip_g", plan_open_clip(file.tensors, family.clip_g))
+    return Clip(l, g, clip_skip=family.clip_skip, normed=family.normed_text)
 
 
 def _load_text(file: WeightFile, residency: Residency, part: str, plan: Plan) -> Resident:
@@ -196,14 +234,14 @@ def _load_text(file: WeightFile, residency: Residency, part: str, plan: Plan) ->
     return _resident(file, residency, plan, sizes, Loader(part, lambda: TextEncoder(sizes), _filler(file, plan)))
 
 
-def _load_vae(file: WeightFile, residency: Residency, plan: Plan, norm_groups: int | None) -> Vae:
+def _load_vae(file: WeightFile, residency: Residency, plan: Plan, norm_groups: int | None, scaling: float) -> Vae:
     groups = norm_groups or int(file.metadata.get(NORM_GROUPS_KEY, NORM_GROUPS))
     sizes = vae_sizes(plan_shapes(file, plan), groups)
     loaders = (
         Loader("vae", lambda: AutoencoderKL(sizes), _filler(file, plan), dtype) for dtype in (None, torch.float32)
     )
     half, full = (_resident(file, residency, plan, sizes, loader) for loader in loaders)
-    return Vae(half, full)
+    return Vae(half, full, scaling)
 
 
 def _resident(file: WeightFile, residency: Residency, plan: Plan, sizes: Hashable, loader: Loader) -> Resident:
@@ -223,6 +261,12 @@ def _filler(file: WeightFile, plan: Plan) -> Callable[[nn.Module], None]:
             fill(module, again, plan)
 
     return read
+
+
+def _present(encoder: Resident | None, name: str) -> Resident:
+    if encoder is None:
+        raise MissingEncoder(f"This checkpoint has no {name} text encoder.", "Use the CLIP of an SDXL checkpoint.")
+    return encoder
 
 
 def _identity(path: Path) -> tuple[str, int, int]:
@@ -246,7 +290,7 @@ def add_lora(
     """
     sizes = {"unet": model.unet.sizes}
     if clip is not None:
-        sizes |= {"clip_l": clip.l.sizes, "clip_g": clip.g.sizes}
+        sizes |= {f"clip_{which}": resident.sizes for which, resident in clip.encoders.items()}
     match = match_lora(lora, sizes)
     if match.skipped:
         return model, clip, match.warnings

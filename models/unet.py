@@ -1,7 +1,9 @@
-"""The SDXL UNet, in the names of the published single files (`input_blocks.1.0.in_layers.0.weight` …), for inference.
+"""The UNet of SDXL, its refiner and SD 1.x, for inference, in the names of the published single files
+(`input_blocks.1.0.in_layers.0.weight` …).
 
 Activations are (B, C, H, W) in channels_last memory, so that tokens (B, H·W, C) of the transformers are views of them.
-Architecture: Podell et al. 2023, "SDXL", https://arxiv.org/abs/2307.01952.
+Architecture: Podell et al. 2023, "SDXL", https://arxiv.org/abs/2307.01952; SD 1.x is the same with other sizes, eight
+heads and no size conditioning (Rombach et al. 2022, https://arxiv.org/abs/2112.10752).
 """
 
 import math
@@ -15,6 +17,7 @@ from models.freeu import FreeU
 from models.layers import Upsample
 from models.unet_blocks import (
     GROUPS,
+    HEAD_WIDTH,
     Downsample,
     PreparedContext,
     ResBlock,
@@ -43,10 +46,14 @@ class UNetSizes:
     model_channels: int
     embed_channels: int
     context_dim: int
-    adm_channels: int  # width of y: pooled text + 6 embedded size numbers
+    adm_channels: int  # width of y: pooled text + 6 embedded size numbers (5 in the refiner); 0 = no y
     inputs: tuple[BlockSize, ...]  # after the stem
     middle: BlockSize
     outputs: tuple[BlockSize, ...]
+    heads: int | None = None  # of every attention; None: as many as are 64 wide
+
+    def head_width(self, channels: int) -> int:
+        return channels // self.heads if self.heads else HEAD_WIDTH
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,10 @@ class UNet(nn.Module):
         self.sizes = sizes
         width, embed = sizes.model_channels, sizes.embed_channels
         self.time_embed = nn.Sequential(nn.Linear(width, embed), nn.SiLU(), nn.Linear(embed, embed))
-        self.label_emb = nn.Sequential(
-            nn.Sequential(nn.Linear(sizes.adm_channels, embed), nn.SiLU(), nn.Linear(embed, embed))
-        )
+        self.label_emb = nn.Sequential()
+        if sizes.adm_channels:
+            label = nn.Sequential(nn.Linear(sizes.adm_channels, embed), nn.SiLU(), nn.Linear(embed, embed))
+            self.label_emb.append(label)
         stem = nn.ModuleList([nn.Conv2d(sizes.in_channels, width, 3, padding=1)])
         self.input_blocks = nn.ModuleList([stem, *(_input_block(size, sizes) for size in sizes.inputs)])
         self.middle_block = nn.ModuleList(_stages(sizes.middle, sizes))
@@ -102,9 +110,10 @@ class UNet(nn.Module):
 
     def prepare(self, context: Tensor) -> PreparedContext:
         """Compute the keys and values of all cross-attentions for a context (B, T, C) once, for all steps of a run."""
-        widths = [width for cross in self._crosses for width in (cross.width, cross.width)]
-        both = F.linear(context.to(self.context_weight.dtype), self.context_weight).split(widths, dim=-1)
-        heads = [split_heads(part).contiguous() for part in both]
+        crosses = [cross for cross in self._crosses for _ in ("k", "v")]
+        both = F.linear(context.to(self.context_weight.dtype), self.context_weight)
+        parts = zip(crosses, both.split([cross.width for cross in crosses], dim=-1), strict=True)
+        heads = [split_heads(part, cross.head_width).contiguous() for cross, part in parts]
         return PreparedContext(tuple(zip(heads[::2], heads[1::2], strict=True)))
 
     def forward(
@@ -137,7 +146,7 @@ class UNet(nn.Module):
         """Return each residual block's share of the time and size embedding, (B, C, 1, 1)."""
         dtype = self.emb_weight.dtype
         time = self.time_embed(timestep_embedding(timesteps, self.sizes.model_channels).to(dtype))
-        emb = time + self.label_emb(y.to(dtype))
+        emb = time + self.label_emb(y.to(dtype)) if self.sizes.adm_channels else time
         parts = F.linear(F.silu(emb), self.emb_weight, self.emb_bias)[:, :, None, None]
         return parts.split([block.channels_out for block in self._residuals], dim=1)
 
@@ -197,7 +206,8 @@ def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
 def _stages(size: BlockSize, sizes: UNetSizes) -> list[nn.Module]:
     stages: list[nn.Module] = [ResBlock(size.channels_in, size.channels_out, sizes.embed_channels)]
     if size.depth:
-        stages.append(SpatialTransformer(size.channels_out, size.depth, sizes.context_dim))
+        width = size.channels_out
+        stages.append(SpatialTransformer(width, size.depth, sizes.context_dim, sizes.head_width(width)))
     return stages
 
 

@@ -7,13 +7,13 @@ from torch.nn import functional as F
 
 from models.layers import Pointwise
 
-HEAD_WIDTH = 64  # of every SDXL attention; heads = channels / 64
+HEAD_WIDTH = 64  # of every SDXL attention; SD 1.x has eight heads instead, whatever their width
 GROUPS = 32
 
 
 @dataclass(frozen=True)
 class PreparedContext:
-    """Keys and values (B, heads, T, 64) of every cross-attention, in the modules' order: constant over a run.
+    """Keys and values (B, heads, T, head width) of every cross-attention, in the modules' order: constant over a run.
 
     pictures: the same of each image prompt, its weight already in the values; attended to apart from the words.
     """
@@ -56,11 +56,11 @@ class ResBlock(nn.Module):
 class SpatialTransformer(nn.Module):
     """Transformer blocks over the pixels as tokens, with a residual connection."""
 
-    def __init__(self, width: int, depth: int, context_dim: int) -> None:
+    def __init__(self, width: int, depth: int, context_dim: int, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, width, eps=1e-6)
         self.proj_in = nn.Linear(width, width)
-        self.transformer_blocks = nn.ModuleList(TransformerBlock(width, context_dim) for _ in range(depth))
+        self.transformer_blocks = nn.ModuleList(TransformerBlock(width, context_dim, head_width) for _ in range(depth))
         self.proj_out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, prepared: PreparedContext) -> Tensor:
@@ -77,10 +77,10 @@ class SpatialTransformer(nn.Module):
 class TransformerBlock(nn.Module):
     """Self-attention, cross-attention, feed-forward; each behind a layer norm and beside a residual connection."""
 
-    def __init__(self, width: int, context_dim: int) -> None:
+    def __init__(self, width: int, context_dim: int, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
-        self.attn1 = SelfAttention(width)
-        self.attn2 = CrossAttention(width, context_dim)
+        self.attn1 = SelfAttention(width, head_width)
+        self.attn2 = CrossAttention(width, context_dim, head_width)
         self.ff = FeedForward(width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
@@ -95,8 +95,9 @@ class TransformerBlock(nn.Module):
 class SelfAttention(nn.Module):
     """Attention of the pixels to one another; q, k and v from one product."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
+        self.head_width = head_width
         self.to_q = nn.Linear(width, width, bias=False)
         self.to_k = nn.Linear(width, width, bias=False)
         self.to_v = nn.Linear(width, width, bias=False)
@@ -109,8 +110,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = F.linear(x, self.qkv).chunk(3, dim=-1)
-        out = F.scaled_dot_product_attention(split_heads(q), split_heads(k), split_heads(v))
-        return self.to_out[0](out.transpose(1, 2).flatten(2))
+        q, k, v = (split_heads(part, self.head_width) for part in (q, k, v))
+        return self.to_out[0](F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class CrossAttention(nn.Module):
@@ -119,17 +120,18 @@ class CrossAttention(nn.Module):
     Image prompts as in IP-Adapter, https://arxiv.org/abs/2308.06721, equation 5: every softmax is its own.
     """
 
-    def __init__(self, width: int, context_dim: int) -> None:
+    def __init__(self, width: int, context_dim: int, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
         self.index = 0
         self.width = width
+        self.head_width = head_width
         self.to_q = nn.Linear(width, width, bias=False)
         self.to_k = nn.Linear(context_dim, width, bias=False)
         self.to_v = nn.Linear(context_dim, width, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
     def forward(self, x: Tensor, prepared: PreparedContext) -> Tensor:
-        q = split_heads(self.to_q(x))
+        q = split_heads(self.to_q(x), self.head_width)
         out = F.scaled_dot_product_attention(q, *prepared.keys_values[self.index])
         for picture in prepared.pictures:
             out = out + F.scaled_dot_product_attention(q, *picture[self.index])
@@ -161,6 +163,6 @@ class Downsample(nn.Module):
         return self.op(x)
 
 
-def split_heads(x: Tensor) -> Tensor:
+def split_heads(x: Tensor, head_width: int = HEAD_WIDTH) -> Tensor:
     """(B, T, heads·64) → (B, heads, T, 64)."""
-    return x.unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2)
+    return x.unflatten(-1, (-1, head_width)).transpose(1, 2)

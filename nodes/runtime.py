@@ -84,7 +84,7 @@ class Runtime:
     def warm(self, checkpoint: str) -> None:
         """Load all parts of a checkpoint now, so that the first job does not wait for the disk."""
         model, clip, vae = load_checkpoint(self.folders.path("checkpoints", checkpoint), self.residency)
-        for resident in (model.unet, clip.l, clip.g, vae.module):
+        for resident in (model.unet, *clip.encoders.values(), vae.module):
             with resident.use():
                 pass
 

@@ -65,6 +65,22 @@ def encode_text_sdxl(
     )
 
 
+@node(
+    "CLIPTextEncodeSDXLRefiner",
+    category="advanced/conditioning",
+    fingerprint=lambda text, **_: _embeddings_in(text),
+)
+def encode_text_refiner(
+    ascore: Annotated[float, Meta(ge=0.0, le=1000.0), Widget(default=6.0, step=0.01)],
+    width: Side,
+    height: Side,
+    text: Prompt,
+    clip: Clip,
+) -> Conditioning:
+    """Encode a prompt for SDXL's refiner and say which aesthetic score and picture size (pixels) to believe in."""
+    return encode_comfy_pair(clip, text, text, aesthetic_score=ascore, width=width, height=height)
+
+
 @node("EncodePrompts", category="conditioning", fingerprint=lambda texts, **_: _embeddings_in(texts))
 def encode_prompts(clip: Clip, texts: list[str], pooled_top_k: Annotated[int, Meta(ge=1, le=1024)] = 1) -> Conditioning:
     """Encode several texts as Fooocus does and lay them end to end.
@@ -78,7 +94,7 @@ def encode_prompts(clip: Clip, texts: list[str], pooled_top_k: Annotated[int, Me
 def set_last_layer(
     clip: Clip, stop_at_clip_layer: Annotated[int, Meta(ge=-24, le=-1), Widget(default=-1, step=1)]
 ) -> Clip:
-    """Choose the hidden layer that becomes the context, counted from the end; SDXL was trained on -2."""
+    """Choose the hidden layer that becomes the context, counted from the end; SDXL was trained on -2, SD 1.x on -1."""
     return clip.patched(clip_skip=-stop_at_clip_layer)
 
 

@@ -15,8 +15,8 @@ from models.vae import VaeSizes
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def unet_sizes(shapes: Shapes) -> UNetSizes:
-    """Read an SDXL-shaped UNet with LDM names."""
+def unet_sizes(shapes: Shapes, heads: int | None = None) -> UNetSizes:
+    """Read a UNet of SDXL's kind with LDM names. heads: of every attention, which no tensor tells; None: 64 wide."""
     stem = shapes["input_blocks.0.0.weight"]
     inputs = tuple(_input_block(shapes, i) for i in range(1, _count(shapes, r"input_blocks\.(\d+)\.")))
     outputs = tuple(_output_block(shapes, i) for i in range(_count(shapes, r"output_blocks\.(\d+)\.")))
@@ -26,10 +26,11 @@ def unet_sizes(shapes: Shapes) -> UNetSizes:
         model_channels=stem[0],
         embed_channels=shapes["time_embed.0.weight"][0],
         context_dim=_context_dim(shapes),
-        adm_channels=shapes["label_emb.0.0.weight"][1],
+        adm_channels=shapes["label_emb.0.0.weight"][1] if heads is None else 0,
         inputs=inputs,
         middle=_stages(shapes, "middle_block"),
         outputs=outputs,
+        heads=heads,
     )
 
 

@@ -1,6 +1,5 @@
 """Reading safetensors: header checks with clear faults, then tensors one by one through mmap."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from models.errors import BadModelFile
+from models.formats.header import CONVERT, read_header
 
-MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -26,19 +25,6 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-
-# First bytes of what people save under a model's name, and what they should do about it.
-_IMPOSTORS = (
-    ((b"PK\x03\x04", b"\x80\x02", b"\x80\x04"), "is a pickled PyTorch file", "Pickles can run code and are not read."),
-    (
-        (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"),
-        "is a web page",
-        "The download answered with HTML; download it again.",
-    ),
-    ((b"version https://git-lfs",), "is a git-lfs pointer", "Run `git lfs pull`, or download the file itself."),
-    ((b"GGUF",), "is a GGUF file", "Quantised GGUF files are not supported."),
-)
-_CONVERT = "Use the .safetensors version of this model."
 
 
 @dataclass(frozen=True)
@@ -93,42 +79,12 @@ def open_weights(path: str | Path) -> WeightFile:
     Format: https://github.com/huggingface/safetensors (8 bytes length, JSON header, data).
     """
     path = Path(path)
-    header, data_bytes = _read_header(path)
+    header, data_bytes = read_header(path)
     metadata = header.pop("__metadata__", {})
     tensors = {name: _tensor_info(path, name, entry, data_bytes) for name, entry in header.items()}
     if not tensors:
-        raise BadModelFile(path, "holds no tensors", _CONVERT)
+        raise BadModelFile(path, "holds no tensors", CONVERT)
     return WeightFile(path, tensors, metadata if isinstance(metadata, dict) else {})
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(64)
-            _refuse_impostors(path, start)
-            if size < 10:
-                raise BadModelFile(path, f"is only {size} bytes long", "The download is incomplete; download it again.")
-            length = int.from_bytes(start[:8], "little")
-            if length > MAX_HEADER_BYTES or start[8:9] != b"{":
-                raise BadModelFile(path, "is not a safetensors file", _CONVERT)
-            if 8 + length > size:
-                raise BadModelFile(path, "is truncated: its header is cut off", "Download it again.")
-            file.seek(8)
-            header = json.loads(file.read(length))
-    except OSError as error:
-        raise BadModelFile(
-            path, f"cannot be opened ({error.strerror or error})", "Check the path and the permissions."
-        ) from error
-    except ValueError as error:  # JSON, or bytes that are not UTF-8
-        raise BadModelFile(path, "has a damaged header", "Download it again.") from error
-    return header, size - 8 - length
-
-
-def _refuse_impostors(path: Path, start: bytes) -> None:
-    for beginnings, fault, advice in _IMPOSTORS:
-        if start.startswith(beginnings):
-            raise BadModelFile(path, f"{fault}, not safetensors", f"{advice} {_CONVERT}")
 
 
 def _tensor_info(path: Path, name: str, entry: Any, data_bytes: int) -> TensorInfo:

@@ -12,11 +12,17 @@ from models.control.apply import KEY as CONTROL_KEY
 from models.errors import ModelError
 from models.sampling.areas import Area, Size, area_of, weight_of
 from models.sampling.parameterization import Parameterization
-from models.text.size import SizeNumbers, size_vector
+from models.text.size import DISLIKED, LIKED, RefinerNumbers, SizeNumbers, size_vector
 
 VAE_FACTOR = 8  # pixels per latent cell
 
 NEGATIVE, POSITIVE = 0, 1
+
+
+class WrongContextWidth(ModelError):
+    """A conditioning that was encoded for another family of models."""
+
+    code = "wrong_context_width"
 
 
 class MissingPooledText(ModelError):
@@ -51,7 +57,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Frame:
-    """What all entries of a run share: the latent's size, the model's widths, where tensors live."""
+    """What all entries of a run share: the latent's size, the model's kind and widths, where tensors live.
+
+    context_dim: 0 where any will do.
+    """
 
     height: int
     width: int
@@ -59,6 +68,8 @@ class Frame:
     parameterization: Parameterization
     device: torch.device
     dtype: torch.dtype
+    family: str = "sdxl"
+    context_dim: int = 0
 
 
 def prepare(branch: int, conditioning: Sequence[Sequence[Any]], frame: Frame, size_scale: float | None) -> list[Entry]:
@@ -70,7 +81,12 @@ def _entry(branch: int, context: Tensor, facts: dict[str, Any], frame: Frame, si
     area = area_of(facts, Size(frame.height, frame.width))
     weight = weight_of(facts, area, Size(frame.height, frame.width))
     percent = frame.parameterization.percent_to_sigma
-    y_early, y_late = _size_vectors(facts, frame, size_scale)
+    if frame.context_dim not in (0, context.shape[-1]):
+        raise WrongContextWidth(
+            f"A conditioning is {context.shape[-1]} wide, the model reads {frame.context_dim}.",
+            "Encode the prompt with the CLIP of the same checkpoint.",
+        )
+    y_early, y_late = _size_vectors(branch, facts, frame, size_scale)
     return Entry(
         branch=branch,
         context=context.to(device=frame.device, dtype=frame.dtype),
@@ -85,7 +101,10 @@ def _entry(branch: int, context: Tensor, facts: dict[str, Any], frame: Frame, si
     )
 
 
-def _size_vectors(facts: dict[str, Any], frame: Frame, size_scale: float | None) -> tuple[Tensor, Tensor]:
+def _size_vectors(branch: int, facts: dict[str, Any], frame: Frame, size_scale: float | None) -> tuple[Tensor, Tensor]:
+    if frame.family == "sd1":
+        none = torch.zeros(1, 0, device=frame.device, dtype=frame.dtype)
+        return none, none
     pooled = facts.get("pooled_output")
     if pooled is None:
         raise MissingPooledText(
@@ -94,9 +113,14 @@ def _size_vectors(facts: dict[str, Any], frame: Frame, size_scale: float | None)
     height = int(facts.get("height", frame.height * VAE_FACTOR))
     width = int(facts.get("width", frame.width * VAE_FACTOR))
 
-    def vector(numbers: SizeNumbers) -> Tensor:
+    def vector(numbers: SizeNumbers | RefinerNumbers) -> Tensor:
         return size_vector(pooled.float(), numbers, frame.adm_channels).to(device=frame.device, dtype=frame.dtype)
 
+    if frame.family == "sdxl_refiner":
+        score = float(facts.get("aesthetic_score", LIKED if branch == POSITIVE else DISLIKED))
+        crop = int(facts.get("crop_h", 0)), int(facts.get("crop_w", 0))
+        liked = vector(RefinerNumbers(height, width, *crop, score))
+        return liked, liked
     if size_scale is not None:
         return vector(SizeNumbers.emphasised(height, width, size_scale)), vector(SizeNumbers.consistent(height, width))
     plain = vector(

@@ -34,11 +34,14 @@ class LatentFormat:
 
 
 SDXL = LatentFormat(0.13025)
+SD1 = LatentFormat(0.18215)
 PLAYGROUND_V2_5 = LatentFormat(
     0.5, mean=(-1.6574, 1.886, -1.383, 2.5155), std=(8.4927, 5.9022, 6.5498, 5.2299)
 )  # from the model card of playground-v2.5-1024px-aesthetic
 
 
-def latent_format_for(schedule: str | None) -> LatentFormat:
-    """The latent space a model works in; only Playground v2.5 has one of its own."""
+def latent_format_for(schedule: str | None, family: str = "sdxl") -> LatentFormat:
+    """The latent space a model works in; SD 1.x has one of its own, and Playground v2.5."""
+    if family == "sd1":
+        return SD1
     return PLAYGROUND_V2_5 if schedule == "edm_playground_v2.5" else SDXL

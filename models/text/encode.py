@@ -46,11 +46,10 @@ def encode_fooocus(clip: Clip, texts: Sequence[str], pooled_top_k: int = 1) -> C
 
     The pooled vector is the sum, not the mean, of the first pooled_top_k texts' own.
     """
-    encoded_l = _encode(clip, "l", texts, keep_mean=True)
-    encoded_g = _encode(clip, "g", texts, keep_mean=True)
-    context = torch.cat([_side_by_side(a.hidden, b.hidden) for a, b in zip(encoded_l, encoded_g, strict=True)])
-    pooled = torch.stack([_pooled(text) for text in encoded_g[: max(pooled_top_k, 1)]]).sum(dim=0)
-    return [[context[None], {"pooled_output": pooled[None]}]]
+    encoded = [_encode(clip, which, texts, keep_mean=True) for which in clip.encoders]
+    context = torch.cat([_side_by_side(parts) for parts in zip(*encoded, strict=True)])
+    pooled = [part.pooled for part in encoded[-1][: max(pooled_top_k, 1)] if part.pooled is not None]
+    return [[context[None], {"pooled_output": torch.stack(pooled).sum(dim=0)[None]} if pooled else {}]]
 
 
 def encode_comfy(clip: Clip, text: str) -> Conditioning:
@@ -59,15 +58,18 @@ def encode_comfy(clip: Clip, text: str) -> Conditioning:
 
 
 def encode_comfy_pair(clip: Clip, text_l: str, text_g: str, **facts: Any) -> Conditioning:
-    """Encode a text for each encoder, the shorter filled up with empty chunks; facts join the conditioning's dict."""
+    """Encode a text for each encoder, the shorter filled up with empty chunks; facts join the conditioning's dict.
+
+    A family with one encoder reads only that one's text.
+    """
+    texts: dict[Which, str] = {"l": text_l, "g": text_g}
     chunks = 1
     if text_l != text_g:
         embeddings = Embeddings(clip.embeddings_dirs)
-        chunks = max(len(_chunks(clip, "l", text_l, embeddings)), len(_chunks(clip, "g", text_g, embeddings)))
-    (encoded_l,) = _encode(clip, "l", [text_l], keep_mean=False, at_least=chunks)
-    (encoded_g,) = _encode(clip, "g", [text_g], keep_mean=False, at_least=chunks)
-    context = _side_by_side(encoded_l.hidden, encoded_g.hidden)
-    return [[context[None], {"pooled_output": _pooled(encoded_g)[None], **facts}]]
+        chunks = max(len(_chunks(clip, which, texts[which], embeddings)) for which in clip.encoders)
+    encoded = [_encode(clip, which, [texts[which]], keep_mean=False, at_least=chunks)[0] for which in clip.encoders]
+    pooled = encoded[-1].pooled
+    return [[_side_by_side(encoded)[None], ({} if pooled is None else {"pooled_output": pooled[None]}) | facts]]
 
 
 def _encode(clip: Clip, which: Which, texts: Sequence[str], *, keep_mean: bool, at_least: int = 1) -> list[_Encoded]:
@@ -145,12 +147,7 @@ def _groups(word: Word, which: Which, width: int, embeddings: Embeddings) -> lis
     return [*groups, TokenGroup(token_ids(left_over), word.weight)] if left_over else groups
 
 
-def _side_by_side(hidden_l: Tensor, hidden_g: Tensor) -> Tensor:
+def _side_by_side(parts: Sequence[_Encoded]) -> Tensor:
     """Join (T, L) and (T, G); T differs only where an embedding speaks to one encoder, then the shorter counts."""
-    tokens = min(len(hidden_l), len(hidden_g))
-    return torch.cat([hidden_l[:tokens], hidden_g[:tokens].to(hidden_l.device)], dim=-1)
-
-
-def _pooled(encoded: _Encoded) -> Tensor:
-    assert encoded.pooled is not None, "the second text encoder has no projection"
-    return encoded.pooled
+    tokens = min(len(part.hidden) for part in parts)
+    return torch.cat([part.hidden[:tokens].to(parts[0].hidden.device) for part in parts], dim=-1)

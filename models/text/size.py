@@ -42,25 +42,38 @@ class SizeNumbers(NamedTuple):
         return cls(height, width, 0, 0, height, width)
 
 
+class RefinerNumbers(NamedTuple):
+    """What SDXL's refiner is told: the picture's size in pixels, its crop, and how well people like it (0..10)."""
+
+    height: int
+    width: int
+    crop_top: int
+    crop_left: int
+    aesthetic_score: float
+
+
+LIKED, DISLIKED = 6.0, 2.5  # aesthetic scores of the positive and the negative prompt
+
+
 def emphasis_applies(timestep: float, end: float) -> bool:
     """Tell whether the emphasised numbers hold at a timestep (0..999); end is the share of the run, 0 = never."""
     return timestep > LAST_TIMESTEP * (1.0 - end)
 
 
-def size_embedding(numbers: SizeNumbers, embed_dim: int) -> Tensor:
-    """Return (6 * embed_dim,) float32: for each number cos then sin over embed_dim / 2 frequencies."""
+def size_embedding(numbers: SizeNumbers | RefinerNumbers, embed_dim: int) -> Tensor:
+    """Return (numbers * embed_dim,) float32: for each number cos then sin over embed_dim / 2 frequencies."""
     half = embed_dim // 2
     frequencies = torch.exp(-math.log(MAX_PERIOD) * torch.arange(half, dtype=torch.float32) / half)
     angles = torch.tensor(numbers, dtype=torch.float32)[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1).flatten()
 
 
-def size_vector(pooled: Tensor, numbers: SizeNumbers, adm_channels: int) -> Tensor:
+def size_vector(pooled: Tensor, numbers: SizeNumbers | RefinerNumbers, adm_channels: int) -> Tensor:
     """Return what the UNet takes as `y`: pooled (B, P) and the size embedding, (B, adm_channels).
 
-    The embedding's width follows from the UNet: (adm_channels - P) / 6, 256 in the published model.
+    The embedding's width follows from the UNet: (adm_channels - P) / 6, 256 in the published model; / 5 in the refiner.
     """
-    embed_dim, rest = divmod(adm_channels - pooled.shape[-1], len(SizeNumbers._fields))
+    embed_dim, rest = divmod(adm_channels - pooled.shape[-1], len(numbers))
     if rest or embed_dim <= 0:
         raise ValueError(f"a UNet with {adm_channels} size channels does not fit a pooled text of {pooled.shape[-1]}")
     sizes = size_embedding(numbers, embed_dim).to(pooled)

@@ -8,7 +8,7 @@ modules.
 import argparse
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -71,8 +71,11 @@ OPEN_CLIP_RENAMES = (
 )
 
 
-def unet_name(name: str) -> str:
-    """Translate a diffusers UNet parameter name (3 levels, 2 layers each) into the LDM one."""
+def unet_name(name: str, layers: int = 2, attended: Sequence[int] = (0, 1)) -> str:
+    """Translate a diffusers UNet parameter name into the LDM one.
+
+    layers: residual blocks per level. attended: up blocks with attention, which an upsampler follows.
+    """
     for ours, theirs in UNET_ENDS.items():
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
@@ -82,7 +85,7 @@ def unet_name(name: str) -> str:
         place = f"middle_block.{1 if kind == 'attentions' else 2 * int(index)}"
     else:
         level, kind, index, rest = rest.split(".", 3)
-        place = _block_place(block, int(level), kind, int(index))
+        place = _block_place(block, int(level), kind, int(index), layers + 1, int(level) in attended)
     if kind == "resnets":
         layer, rest = rest.split(".", 1)
         rest = f"{RESNET[layer]}.{rest}"
@@ -91,16 +94,16 @@ def unet_name(name: str) -> str:
     return f"{place}.{rest}"
 
 
-def _block_place(block: str, level: int, kind: str, index: int) -> str:
+def _block_place(block: str, level: int, kind: str, index: int, per_level: int, attended: bool) -> str:
     if block == "down_blocks":
         return (
-            f"input_blocks.{3 * level + 3}.0"
+            f"input_blocks.{per_level * (level + 1)}.0"
             if kind == "downsamplers"
-            else f"input_blocks.{3 * level + index + 1}.{kind == 'attentions':d}"
+            else f"input_blocks.{per_level * level + index + 1}.{kind == 'attentions':d}"
         )
-    if kind == "upsamplers":  # it follows the attention, which SDXL has on both levels that are upsampled
-        return f"output_blocks.{3 * level + 2}.2"
-    return f"output_blocks.{3 * level + index}.{kind == 'attentions':d}"
+    if kind == "upsamplers":  # behind the attention, where there is one
+        return f"output_blocks.{per_level * (level + 1) - 1}.{1 + attended}"
+    return f"output_blocks.{per_level * level + index}.{kind == 'attentions':d}"
 
 
 def _renamed(name: str, renames: tuple) -> str:

@@ -17,24 +17,28 @@ from models.unet_blocks import HEAD_WIDTH
 from models.vae import VaeSizes
 
 
-def unet_config(sizes: UNetSizes, pooled_width: int) -> dict[str, Any]:
+def unet_config(sizes: UNetSizes, pooled_width: int, numbers: int = 6) -> dict[str, Any]:
     """diffusers' configuration of a UNet; `attention_head_dim` is its name for the number of heads."""
     levels = _levels(sizes)
     widths = [level[-1].channels_out for level in levels]
     depths = [level[-1].depth for level in levels]
+    deepest = max(1, sizes.middle.depth)  # diffusers gives the middle as many as the last level, attended or not
+    sized: dict[str, Any] = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": (sizes.adm_channels - pooled_width) // max(numbers, 1),
+        "projection_class_embeddings_input_dim": sizes.adm_channels,
+    }
     return {
         "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
         "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)],
         "block_out_channels": widths,
         "layers_per_block": len(levels[0]),
         "cross_attention_dim": sizes.context_dim,
-        "transformer_layers_per_block": [max(1, depth) for depth in depths],
-        "attention_head_dim": [width // HEAD_WIDTH for width in widths],
-        "use_linear_projection": True,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": (sizes.adm_channels - pooled_width) // 6,
-        "projection_class_embeddings_input_dim": sizes.adm_channels,
+        "transformer_layers_per_block": [*(max(1, depth) for depth in depths[:-1]), depths[-1] or deepest],
+        "attention_head_dim": sizes.heads or [width // HEAD_WIDTH for width in widths],
+        "use_linear_projection": sizes.heads is None,
         "sample_size": 128,
+        **(sized if sizes.adm_channels else {}),
     }
 
 
@@ -69,9 +73,11 @@ def text_config(sizes: TextSizes) -> dict[str, Any]:
     }
 
 
-def diffusers_unet(state: Mapping[str, Tensor], sizes: UNetSizes, pooled_width: int) -> UNet2DConditionModel:
+def diffusers_unet(
+    state: Mapping[str, Tensor], sizes: UNetSizes, pooled_width: int, numbers: int = 6
+) -> UNet2DConditionModel:
     """Load the `model.diffusion_model.` tensors of a single file strictly."""
-    model = UNet2DConditionModel(**unet_config(sizes, pooled_width))
+    model = UNet2DConditionModel(**unet_config(sizes, pooled_width, numbers))
     model.load_state_dict(single_file_utils.convert_ldm_unet_checkpoint(dict(state), dict(model.config)), strict=True)
     return model.eval()
 
@@ -83,10 +89,13 @@ def diffusers_vae(state: Mapping[str, Tensor], sizes: VaeSizes) -> AutoencoderKL
     return model.eval()
 
 
-def transformers_clip_l(state: Mapping[str, Tensor], sizes: TextSizes) -> CLIPTextModel:
-    """Load the `conditioner.embedders.0.transformer.text_model.` tensors strictly."""
+def transformers_clip_l(
+    state: Mapping[str, Tensor],
+    sizes: TextSizes,
+    prefix: str = "conditioner.embedders.0.transformer.text_model.",
+) -> CLIPTextModel:
+    """Load the tensors below a prefix strictly."""
     model = CLIPTextModel(CLIPTextConfig(**text_config(sizes)))
-    prefix = "conditioner.embedders.0.transformer.text_model."
     own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     model.load_state_dict(_named_like(model, own), strict=True)
     return model.eval()

@@ -1,4 +1,4 @@
-"""Random SDXL checkpoints in the published single-file layout, from a few megabytes to full size.
+"""Random checkpoints of SDXL, its refiner and SD 1.5 in the published single-file layout, from small to full size.
 
 The names are written out here, not taken from the code under test.
 """
@@ -16,16 +16,40 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of a checkpoint. multiples and depths (of transformers) are per UNet level, vae are widths per level."""
+    """Sizes of a checkpoint. multiples and depths (of transformers) are per UNet level, vae are widths per level.
+
+    text_l, text_g: None where the family has no such encoder. numbers: of the size conditioning; 0 = no label_emb.
+    middle: transformers in the middle, by default as on the last level. convolved: projections are 1x1 convolutions.
+    """
 
     width: int = 64
     multiples: tuple[int, ...] = (1, 1, 2)
     depths: tuple[int, ...] = (0, 1, 2)
-    text_l: tuple[int, int] = (32, 2)  # width, layers
-    text_g: tuple[int, int] = (48, 3)
+    text_l: tuple[int, int] | None = (32, 2)  # width, layers
+    text_g: tuple[int, int] | None = (48, 3)
     time_width: int = 32  # of each of the six embedded size numbers
     vae: tuple[int, ...] = (32, 64, 64)
     vocabulary: int = 600
+    numbers: int = 6
+    middle: int | None = None
+    convolved: bool = False
+
+    @property
+    def context(self) -> int:
+        return sum(text[0] for text in (self.text_l, self.text_g) if text)
+
+    @property
+    def pooled(self) -> int:
+        return self.text_g[0] if self.text_g else 0
+
+    @property
+    def prefixes(self) -> tuple[str, str]:
+        """Of the two text encoders."""
+        if self.text_g is None:
+            return "cond_stage_model.transformer.text_model.", ""
+        if self.text_l is None:
+            return "", "conditioner.embedders.0.model."
+        return "conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."
 
 
 TINY = Plan()
@@ -39,6 +63,32 @@ FULL = Plan(
     vae=(128, 256, 512, 512),
     vocabulary=49408,
 )
+REFINER = Plan(depths=(0, 1, 0), multiples=(1, 2, 2), text_l=None, numbers=5, middle=2)
+FULL_REFINER = Plan(
+    width=384,
+    multiples=(1, 2, 4, 4),
+    depths=(0, 4, 4, 0),
+    text_l=None,
+    text_g=(1280, 32),
+    time_width=256,
+    vae=(128, 256, 512, 512),
+    vocabulary=49408,
+    numbers=5,
+    middle=4,
+)
+SD15 = Plan(depths=(1, 1, 0), multiples=(1, 2, 2), text_g=None, numbers=0, middle=1, convolved=True)
+FULL_SD15 = Plan(
+    width=320,
+    multiples=(1, 2, 4, 4),
+    depths=(1, 1, 1, 0),
+    text_l=(768, 12),
+    text_g=None,
+    vae=(128, 256, 512, 512),
+    vocabulary=49408,
+    numbers=0,
+    middle=1,
+    convolved=True,
+)
 
 
 def shapes(plan: Plan) -> Shapes:
@@ -46,8 +96,8 @@ def shapes(plan: Plan) -> Shapes:
     parts = (
         ("model.diffusion_model.", unet_shapes(plan)),
         ("first_stage_model.", vae_shapes(plan.vae)),
-        ("conditioner.embedders.0.transformer.text_model.", clip_l_shapes(plan)),
-        ("conditioner.embedders.1.model.", clip_g_shapes(plan)),
+        (plan.prefixes[0], clip_l_shapes(plan)),
+        (plan.prefixes[1], clip_g_shapes(plan)),
     )
     return {prefix + name: shape for prefix, part in parts for name, shape in part.items()}
 
@@ -84,18 +134,19 @@ def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tens
 def unet_shapes(plan: Plan) -> Shapes:
     """Names as in https://github.com/Stability-AI/generative-models, `UNetModel`."""
     width, embed = plan.width, 4 * plan.width
-    context = plan.text_l[0] + plan.text_g[0]
+    context = plan.context
     found = dict(_layer("time_embed.0", (embed, width)))
     found |= _layer("time_embed.2", (embed, embed))
-    found |= _layer("label_emb.0.0", (embed, plan.text_g[0] + 6 * plan.time_width))
-    found |= _layer("label_emb.0.2", (embed, embed))
+    if plan.numbers:
+        found |= _layer("label_emb.0.0", (embed, plan.pooled + plan.numbers * plan.time_width))
+        found |= _layer("label_emb.0.2", (embed, embed))
     found |= _layer("input_blocks.0.0", (width, 4, 3, 3))
     skips, channels, number = [width], width, 1
     for level, (multiple, depth) in enumerate(zip(plan.multiples, plan.depths, strict=True)):
         for _ in range(2):
             found |= _residual(f"input_blocks.{number}.0", channels, width * multiple, embed)
             channels = width * multiple
-            found |= _transformer(f"input_blocks.{number}.1", channels, depth, context)
+            found |= _transformer(f"input_blocks.{number}.1", channels, depth, context, plan.convolved)
             skips.append(channels)
             number += 1
         if level + 1 < len(plan.multiples):
@@ -103,7 +154,8 @@ def unet_shapes(plan: Plan) -> Shapes:
             skips.append(channels)
             number += 1
     found |= _residual("middle_block.0", channels, channels, embed)
-    found |= _transformer("middle_block.1", channels, plan.depths[-1], context)
+    middle = plan.depths[-1] if plan.middle is None else plan.middle
+    found |= _transformer("middle_block.1", channels, middle, context, plan.convolved)
     found |= _residual("middle_block.2", channels, channels, embed)
     number = 0
     for level in reversed(range(len(plan.multiples))):
@@ -112,7 +164,7 @@ def unet_shapes(plan: Plan) -> Shapes:
                 f"output_blocks.{number}.0", channels + skips.pop(), width * plan.multiples[level], embed
             )
             channels = width * plan.multiples[level]
-            found |= _transformer(f"output_blocks.{number}.1", channels, plan.depths[level], context)
+            found |= _transformer(f"output_blocks.{number}.1", channels, plan.depths[level], context, plan.convolved)
             if index == 2 and level:
                 stage = 2 if plan.depths[level] else 1
                 found |= _layer(f"output_blocks.{number}.{stage}.conv", (channels, channels, 3, 3))
@@ -151,6 +203,8 @@ def vae_shapes(widths: tuple[int, ...]) -> Shapes:
 
 def clip_l_shapes(plan: Plan) -> Shapes:
     """Names as in transformers' CLIPTextModel."""
+    if plan.text_l is None:
+        return {}
     width, layers = plan.text_l
     found: Shapes = {
         "embeddings.token_embedding.weight": (plan.vocabulary, width),
@@ -169,6 +223,8 @@ def clip_l_shapes(plan: Plan) -> Shapes:
 
 def clip_g_shapes(plan: Plan) -> Shapes:
     """Names as in https://github.com/mlfoundations/open_clip, `TextTransformer`."""
+    if plan.text_g is None:
+        return {}
     width, layers = plan.text_g
     found: Shapes = {
         "positional_embedding": (77, width),
@@ -207,12 +263,12 @@ def _residual(name: str, channels_in: int, channels_out: int, embed: int) -> Sha
     return found
 
 
-def _transformer(name: str, width: int, depth: int, context: int) -> Shapes:
+def _transformer(name: str, width: int, depth: int, context: int, convolved: bool) -> Shapes:
     if not depth:
         return {}
     found = _norm(f"{name}.norm", width)
     for projection in ("proj_in", "proj_out"):
-        found |= _layer(f"{name}.{projection}", (width, width))
+        found |= _layer(f"{name}.{projection}", (width, width, 1, 1) if convolved else (width, width))
     for number in range(depth):
         block = f"{name}.transformer_blocks.{number}"
         for attention, source in (("attn1", width), ("attn2", context)):

@@ -88,9 +88,9 @@ def refused(path: Path) -> str:
 @pytest.mark.parametrize(
     ("names", "word"),
     [
-        (["cond_stage_model.transformer.text_model.x", "model.diffusion_model.input_blocks.0.0.weight"], "SD 1.x"),
-        (["cond_stage_model.model.x", "model.diffusion_model.input_blocks.0.0.weight"], "SD 2.x"),
-        (["conditioner.embedders.0.model.x", "model.diffusion_model.input_blocks.0.0.weight"], "refiner"),
+        (["cond_stage_model.transformer.text_model.x", "model.diffusion_model.x"], "an SD 1.x checkpoint without VAE"),
+        (["cond_stage_model.model.x", "model.diffusion_model.x"], "SD 2.x checkpoint, not an SDXL"),
+        (["conditioner.embedders.0.model.x", "model.diffusion_model.x"], "SDXL refiner checkpoint without VAE"),
         (["lora_unet_input_blocks_4_1_proj_in.lora_up.weight"], "a LoRA"),
         (["unet.down_blocks.0.resnets.0.conv1.lora_A.weight"], "a LoRA"),
         (["lora_controlnet", "input_blocks.0.0.weight"], "Control-LoRA"),

@@ -23,7 +23,7 @@ class StandInUNet:
 
     def __init__(self) -> None:
         self.emb_weight = torch.zeros(1)
-        self.sizes = SimpleNamespace(adm_channels=ADM_CHANNELS, model_channels=320)
+        self.sizes = SimpleNamespace(adm_channels=ADM_CHANNELS, model_channels=320, context_dim=2048)
         self.timesteps: list[float] = []
         self.rows: list[int] = []
         self.lengths: list[int] = []
