@@ -17,6 +17,7 @@ TIMEOUT_S = 20.0  # for everything, redirects included
 MAX_REDIRECTS = 5
 HEADERS = {"User-Agent": "Mozilla/5.0 (compatible; Focal)", "Accept": "image/*,*/*;q=0.5"}
 _RESULT = re.compile(r"/(?:files|outputs)/([^/]+)/([^/]+)")
+_INPUT = re.compile(r"/inputs/([^/]+)")
 
 
 class CannotFetch(Exception):
@@ -26,7 +27,7 @@ class CannotFetch(Exception):
 async def fetch(url: str, settings: Settings) -> bytes:
     """The bytes behind an address: at most `max_upload` of them. Raises CannotFetch.
 
-    The server's own results are read from the disk. Each redirect is checked like the address itself.
+    The server's own results and inputs are read from the disk. Each redirect is checked like the address itself.
     """
     try:
         own = _own_result(url, settings)
@@ -45,13 +46,15 @@ async def fetch(url: str, settings: Settings) -> bytes:
 
 
 def _own_result(url: str, settings: Settings) -> Path | None:
-    """The result that a URL of this very server names. Raises NotFound when there is none of that name."""
+    """The picture that a URL of this very server names. Raises NotFound when there is none of that name."""
     parts = urlsplit(url)
     own = {urlsplit(settings.public_url).netloc, *(f"{host}:{settings.port}" for host in ("127.0.0.1", "localhost"))}
-    match = _RESULT.fullmatch(parts.path.rstrip("/"))
-    if match is None or parts.netloc not in own:
-        return None
-    return stored(settings.outputs_dir, unquote(match[1]), unquote(match[2]))
+    path = parts.path.rstrip("/")
+    if parts.netloc in own and (match := _RESULT.fullmatch(path)):
+        return stored(settings.outputs_dir, unquote(match[1]), unquote(match[2]))
+    if parts.netloc in own and (match := _INPUT.fullmatch(path)):
+        return stored(settings.input_dir, unquote(match[1]))
+    return None
 
 
 async def _follow(url: str, settings: Settings) -> bytes:

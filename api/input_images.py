@@ -133,7 +133,9 @@ def _store(data: bytes, folder: Path, mask: bool) -> ReadImage:
     content = out.getvalue()
     name = f"{hashlib.sha256(content).hexdigest()}.png"
     path = folder / name
-    if not path.exists():
+    if path.exists():
+        path.touch()  # it is wanted again: retention counts from now
+    else:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{name}.{os.getpid()}.{threading.get_ident()}.part"
         with temporary.open("wb") as file:
