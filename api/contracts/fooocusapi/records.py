@@ -16,6 +16,7 @@ from api.input_images import ReadImage
 from api.progress_board import Shown
 from api.settings import Settings
 from engine.jobs.job import Job, JobState
+from graphs.image_prompts import DEFAULTS
 from graphs.presets import Preset
 from graphs.request import GenerationRequest
 
@@ -50,8 +51,8 @@ def params_of(
         "controlnet_image": [
             {
                 "cn_img": image.stored.name,
-                "cn_stop": _number(prompt.cn_stop, PLAIN_PROMPT[0]),
-                "cn_weight": _number(prompt.cn_weight, PLAIN_PROMPT[1]),
+                "cn_stop": _number(prompt.cn_stop, prompt.cn_type, 0),
+                "cn_weight": _number(prompt.cn_weight, prompt.cn_type, 1),
                 "cn_type": prompt.cn_type,
             }
             for prompt, image in pictures.prompts
@@ -134,5 +135,8 @@ def _name(image: ReadImage | None) -> str:
     return kept.name if kept else ""
 
 
-def _number(sent: float | UnsetType | None, default: float) -> float:
-    return default if isinstance(sent, UnsetType) else sent or 0
+def _number(sent: float | UnsetType | None, kind: str, which: int) -> float:
+    """Stop (0) or weight (1) of an image prompt as it counts."""
+    if isinstance(sent, UnsetType) and kind == "ImagePrompt":
+        return PLAIN_PROMPT[which]
+    return DEFAULTS[kind][which] if isinstance(sent, UnsetType) else sent or DEFAULTS[kind][which]

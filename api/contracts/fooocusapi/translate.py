@@ -63,6 +63,8 @@ WIRE_NAMES: dict[str, str] = {
     "enhance.uov_prompt_type": "enhance_uov_prompt_type",
 }
 
+WIRE_PARTS = {"image_prompts.": "controlnet_image", "enhance.stages.": "enhance_ctrls", "loras.": "loras"}
+
 
 class Flow(Struct, frozen=True):
     """What a body asks for. tab: as FooocusAPI computes it. kind: of the job, in the words that both contracts list."""
@@ -133,7 +135,9 @@ def scalers(settings: Settings) -> Mapping[str, float]:
 
 def refused_field(refused: Refused, body: CommonRequest) -> InvalidRequest:
     """Name the body's own field for what a builder refused."""
-    return neutral.refused_field(refused, body, (WIRE_NAMES.get(refused.field, refused.field),))
+    name = refused.field
+    known = WIRE_NAMES.get(name) or next((wire for part, wire in WIRE_PARTS.items() if name.startswith(part)), name)
+    return neutral.refused_field(refused, body, (known,))
 
 
 def _images(body: CommonRequest, pictures: Pictures, warnings: list[str]) -> dict[str, Any]:
