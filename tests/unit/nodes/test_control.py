@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from models.control.edges import BadThresholds, find_edges
-from nodes.control import apply_controlnet, canny, cpds, pyra_canny
+from nodes.control import apply_controlnet, canny, cpds, fit_for_control, pyra_canny
 from tests.parity.control_reference import random_control, random_control_lora
 from tests.unit.nodes.conftest import PLAN, Nodes, Workshop, text_to_image
 
@@ -76,6 +76,28 @@ def test_preprocessors_return_grey_pictures_of_the_same_size() -> None:
         assert control.dtype == torch.float32
         assert 0 <= control.min() < control.max() <= 1
         assert torch.equal(control[..., 0], control[..., 2])
+
+
+def vector(height: int, width: int) -> torch.Tensor:
+    """The picture of behaviour §11.5: R = 3x + y, G = x + 5y, B = xy // 7, modulo 256."""
+    y, x = np.mgrid[0:height, 0:width]
+    planes = np.stack(((3 * x + y) % 256, (x + 5 * y) % 256, (x * y // 7) % 256), axis=-1)
+    return torch.from_numpy(planes.astype(np.uint8)).float().div(255.0)[None]
+
+
+@pytest.mark.parametrize(("size", "mean"), [((100, 64), 122.432), ((64, 100), 132.7753)])
+def test_a_control_picture_covers_the_result(size: tuple[int, int], mean: float) -> None:
+    width, height = size
+    fitted = fit_for_control(vector(90, 120), width=width, height=height)
+    assert fitted.shape == (1, height, width, 3)
+    assert fitted.mul(255).mean().item() == pytest.approx(mean, abs=2e-3)
+
+
+def test_a_control_picture_takes_the_size_of_another_picture_s_latent() -> None:
+    like = torch.zeros(1, 71, 50, 3)
+    assert fit_for_control(vector(90, 120), like).shape == (1, 64, 48, 3)
+    same = vector(64, 48)
+    assert fit_for_control(same, like) is same
 
 
 def test_canny_finds_a_step_at_the_magnitude_of_the_blurred_sobel() -> None:

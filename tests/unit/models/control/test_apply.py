@@ -1,6 +1,7 @@
 """Controls during a run: when they act, on which branches, how much, and that several add up."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from models.control.apply import Control, controlled, controlled_together, fitted_hint
 from models.control.controlnet import softened
 from models.control.model import ControlModel, load_control
+from models.inpaint.engine import InpaintEngine
 from models.memory import Residency
 from models.sampling.areas import Area
 from models.sampling.conditions import NEGATIVE, POSITIVE, Frame, prepare, share_controls
@@ -174,6 +176,36 @@ def test_a_run_follows_its_control_picture_and_its_weight(loaded) -> None:
     two = run(Control(net, torch.cat((picture(1), picture(2))), 0.4))
     torch.testing.assert_close(two[0], run(Control(net, picture(1), 0.4))[0], rtol=0, atol=1e-3)
     torch.testing.assert_close(two[1], run(Control(net, picture(2), 0.4))[1], rtol=0, atol=1e-3)
+
+
+@dataclass(frozen=True)
+class NoChange:
+    """An inpaint engine's patch that changes no weight."""
+
+    key: str = "none"
+    strength: float = 1.0
+
+    def deltas(self, part: str) -> dict[str, Any]:
+        return {}
+
+
+def test_controls_end_where_the_inpaint_engine_ends(loaded) -> None:
+    """Euler remembers nothing: six steps with engine and control up to step 3 are four such steps, then two plain."""
+    model, net = loaded
+    patch, stem = NoChange(), normal(5, (1, TINY.width, SIDE, SIDE))
+
+    def engined(until: float) -> Model:
+        return model.patched(loras=(patch,), inpaint=InpaintEngine(stem, patch, until))
+
+    plain = [conditioning(10), conditioning(20)]
+    steered = controlled_together(plain, Control(net, picture(1), 0.4))
+    settings: dict[str, Any] = {"seed": 1, "steps": 6, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal"}
+    latent = {"samples": torch.zeros(1, 4, SIDE, SIDE)}
+    whole = sample(engined(0.5), *steered, latent, **settings)["samples"]
+    begun = sample(engined(1.0), *steered, latent, **settings, end_step=4, force_full_denoise=False)
+    rest = {**settings, "start_step": 4, "add_noise": False}
+    torch.testing.assert_close(whole, sample(model, *plain, begun, **rest)["samples"], rtol=0, atol=1e-4)
+    assert not torch.allclose(whole, sample(model, *steered, begun, **rest)["samples"], atol=1e-2)
 
 
 def test_the_picture_is_cropped_around_its_centre_and_gets_no_new_values() -> None:
