@@ -14,6 +14,8 @@ from engine.errors import FocalError
 from graphs.catalog import Catalog
 from models.errors import ModelError
 from models.folders import ModelFolders, read_extra_paths
+from models.formats.family import family_of
+from models.formats.header import read_header
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class Library:
         self._settings = settings
         self._hashes: dict[tuple[str, str, int], Future[str]] = {}
         self._paths: dict[tuple[str, str], Path] = {}
+        self._families: dict[tuple[str, int], str] = {}
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="model-hashes")
         try:
             extra = read_extra_paths(settings.extra_model_paths) if settings.extra_model_paths else None
@@ -89,6 +92,18 @@ class Library:
             log.warning("no hash of %s: %s", name, error)
         return ""
 
+    def family_of(self, checkpoint: str) -> str:
+        """The family of a checkpoint, told from the names of its tensors; "" for a file that cannot be told."""
+        try:
+            path = self.folders.path("checkpoints", checkpoint)
+            key = (checkpoint, path.stat().st_mtime_ns)
+            if key not in self._families:
+                family = family_of(read_header(path)[0])
+                self._families[key] = family.name if family else ""
+        except (ModelError, OSError):
+            return ""
+        return self._families[key]
+
     def _read(self) -> Catalog:
         return Catalog.build(
             checkpoints=self.folders.list("checkpoints"),
@@ -104,6 +119,7 @@ class Library:
             overrides=self.fooocus.environment,
             wildcards=self.fooocus.wildcards,
             hash_of=self.hash_of,
+            family_of=self.family_of,
         )
 
 

@@ -151,7 +151,7 @@ class Catalog:
 
     @property
     def default_checkpoint(self) -> str | None:
-        """What an absent model falls back to: the preset's in force, else the first other SDXL file, else the tiny one."""
+        """What an absent model falls back to: the preset's in force, else the first SDXL file, else the tiny one."""
         if found := self.preset_checkpoint(self.preset_in_force):
             return found
         able = [name for name in self.real_checkpoints if self.family_of(name) in ("", "sdxl")]

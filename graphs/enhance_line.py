@@ -112,7 +112,7 @@ class Line:
             checkpoint=generation.checkpoint,
             catalog=catalog,
         )
-        base = base_model(g, generation)
+        base = base_model(g, generation, stage.strength)
         engine = self._engine(stage, generation)
         base = with_engine(g, base, area, engine, None if self._main_is_inpainting() else 1.0)
         text = image_text(generation, catalog, 0)
@@ -154,12 +154,12 @@ class Line:
         g, base_px = self.g, native_px(generation.checkpoint)
         height, width = varied_size(picture.height, picture.width, base_px)
         generation = replace(generation, height=height, width=width)
-        base = base_model(g, generation)
+        base = base_model(g, generation, method.strength)
         text = image_text(generation, self.catalog, 0)
         positive, negative = encode_prompts(g, base, text, generation)
         latent = g.VAEEncode(pixels=g.FitForVary(image=picture.image, base_size=base_px), vae=base.vae)
         sampled = sample(g, base, positive, negative, latent, text.seed, generation, denoise=method.strength)
-        image = g.VAEDecode(samples=sampled, vae=base.vae)
+        image = g.VAEDecode(samples=sampled, vae=base.decoder)
         return Pass(Picture(image, height, width), image, text, generation)
 
     def _upscale(self, method: Upscale, picture: Picture, generation: Generation) -> Pass:
@@ -173,12 +173,12 @@ class Line:
             generation = replace(generation, height=height, width=width)
             return Pass(Picture(fitted, height, width), fitted, text, generation)
         height, width = diffused_size(*size)
-        generation = replace(generation, height=height, width=width, steps=generation.upscale_steps)
-        base = base_model(g, generation)
+        generation = replace(generation.upscaling(), height=height, width=width)
+        base = base_model(g, generation, method.strength)
         positive, negative = encode_prompts(g, base, text, generation)
         latent = g.VAEEncodeTiled(pixels=fitted, vae=base.vae, tile_size=TILE_PX, overlap=ENCODE_OVERLAP_PX)
         sampled = sample(g, base, positive, negative, latent, text.seed, generation, denoise=method.strength)
-        image = g.VAEDecodeTiled(samples=sampled, vae=base.vae, tile_size=TILE_PX, overlap=DECODE_OVERLAP_PX)
+        image = g.VAEDecodeTiled(samples=sampled, vae=base.decoder, tile_size=TILE_PX, overlap=DECODE_OVERLAP_PX)
         return Pass(Picture(image, height, width), image, text, generation)
 
     def _warn(self, warning: str) -> None:

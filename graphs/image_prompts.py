@@ -77,9 +77,10 @@ def steered(
 ) -> Steering:
     """Let prompts steer a base. like: the picture whose size control pictures get, where only the run knows it.
 
-    What has no weight, or stops before it starts, is left out. Raises Refused when a file is missing.
+    What has no weight, or stops before it starts, is left out; a refiner that works alone is not steered. Raises
+    Refused when a file is missing.
     """
-    acting = [prompt for prompt in prompts if prompt.weight and prompt.stop]
+    acting = [prompt for prompt in prompts if prompt.weight and prompt.stop and not base.alone]
     settings = request.preprocessing
     model = ip_adapter.apply_image_prompts(g, base.model, acting, settings, catalog, generation.checkpoint)
     networks: dict[str, Node] = {}

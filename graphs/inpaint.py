@@ -48,7 +48,7 @@ def inpaint(request: GenerationRequest, catalog: Catalog, repaint: Repaint, warn
         return Compiled(g.build(), images, warnings, generation.preview, generation)
     if prompts and request.preprocessing.debug:
         return show_preprocessed(g, prompts, request, generation, catalog, warnings, like=area.crop["IMAGE"])
-    base = with_engine(g, base_model(g, generation), area, engine)
+    base = with_engine(g, base_model(g, generation, repaint.strength), area, engine)
     steering = steered(g, base, prompts, request, generation, catalog, like=area.crop["IMAGE"])
     base = steering.base
     latent = latent_of(g, base, area, asked.disable_initial_latent)

@@ -8,15 +8,15 @@ from typing import TypeVar
 from graphs.catalog import Catalog
 from graphs.names import UnknownName, did_you_mean, find_file
 from graphs.performance import Performance
-from graphs.presets import DEFAULT_VAE, Preset
+from graphs.presets import DEFAULT_VAE, NO_MODEL, Preset
 from graphs.prompts import take_lora_tokens
 from graphs.request import GenerationRequest, Lora, Refused
 
-NO_MODEL = ("", "none")
 # What the REST documents print as the default checkpoint: it means the installed default, whatever that is.
 DOCUMENTED_DEFAULTS = tuple(
     f"juggernautxl_{version}rundiffusion.safetensors" for version in ("version6", "version7", "v6", "v7", "v8")
 )
+OTHER_FAMILIES = {"sdxl_refiner": "SDXL's refiner", "sd1": "an SD 1.x checkpoint"}
 T = TypeVar("T")
 
 
@@ -30,7 +30,7 @@ def installed_checkpoint(request: GenerationRequest, preset: Preset, catalog: Ca
     asked = request.base_model
     if asked is not None and asked.strip().casefold() not in NO_MODEL:
         if found := find_file(asked, catalog.checkpoints):
-            return found
+            return _base(found, catalog)
         near = did_you_mean(asked, catalog.checkpoints)
         text = f"There is no checkpoint {asked!r}; {default!r} is used.{near}"
         is_documented = asked.strip().casefold() in DOCUMENTED_DEFAULTS
@@ -39,7 +39,19 @@ def installed_checkpoint(request: GenerationRequest, preset: Preset, catalog: Ca
         warnings.append(f"The model of preset {preset.name!r}, {preset.base_model!r}, is absent; {default!r} is used.")
     if default is None:
         raise Refused("base_model", "No checkpoint is installed.", "Put one into models/checkpoints.")
-    return default
+    return _base(default, catalog)
+
+
+def _base(checkpoint: str, catalog: Catalog) -> str:
+    """A checkpoint that pictures can begin with. Raises Refused for a refiner and for SD 1.x."""
+    family = catalog.family_of(checkpoint)
+    if family in OTHER_FAMILIES:
+        raise Refused(
+            "base_model",
+            f"{checkpoint} is {OTHER_FAMILIES[family]}; pictures begin with an SDXL checkpoint.",
+            "Choose another base; this one can be the refiner.",
+        )
+    return checkpoint
 
 
 def installed_vae(request: GenerationRequest, preset: Preset, catalog: Catalog, warnings: list[str]) -> str | None:
@@ -85,23 +97,3 @@ def installed_loras(
             )
         loras.append(Lora(own, mode.distilled.weight))
     return main, loras
-
-
-def check_refiner(
-    request: GenerationRequest, preset: Preset, mode: Performance, catalog: Catalog, warnings: list[str]
-) -> None:
-    """Refiners cannot be run yet: refuse an installed one that was asked for, go on without one of a preset."""
-    asked = given(request.refiner_model, preset.refiner_model)
-    base = given(request.base_model, preset.base_model)
-    if mode.distilled or asked.strip().casefold() in NO_MODEL or asked == base:
-        return
-    if find_file(asked, catalog.checkpoints) is None:
-        near = did_you_mean(asked, catalog.checkpoints)
-        text = f"There is no refiner {asked!r}; none is used.{near}"
-        warnings.append(text if request.refiner_model is None else UnknownName("refiner_model", text))
-    elif request.refiner_model is None:
-        warnings.append(
-            f"Preset {preset.name!r} asks for the refiner {asked!r}; Focal has none yet and goes on without."
-        )
-    else:
-        raise Refused("refiner_model", "Focal cannot run a refiner yet.", 'Send refiner_model_name as "None".')

@@ -53,6 +53,13 @@ KNOWN_FILES: dict[str, KnownFile] = {
         tiny="focal-tiny-control-cpds.safetensors",
         used_by="CPDS",
     ),
+    "interposer": KnownFile(
+        kind="vae_approx",
+        name="xl-to-v1_interposer-v4.0.safetensors",
+        url=MASHB1T + "xl-to-v1_interposer-v4.0.safetensors",
+        tiny="focal-tiny-interposer.safetensors",
+        used_by="An SD 1.x refiner",
+    ),
     "clip_vision": KnownFile(
         kind="clip_vision",
         name="clip_vision_vit_h.safetensors",

@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from graphs.metadata_fooocus import numbers
 from graphs.metadata_fooocus import read as read_values
+from graphs.metadata_own import KEY, PAIR
 from graphs.metadata_record import Record
 from graphs.names import find_folded
 from graphs.request import SAMPLERS, SCHEDULERS, GenerationRequest
@@ -33,8 +35,8 @@ _PAIR = re.compile(r'([\w+/-][\w +/-]{0,39}):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)
 NEGATIVE = "Negative prompt:"
 
 
-def write(record: Record) -> str:
-    """The text. A hash that is not known is left out."""
+def write(record: Record, own: Mapping[str, Any] | None = None) -> str:
+    """The text. A hash that is not known is left out. own: what has no other key."""
     values = record.values
     pairs: dict[str, Any] = {
         "Steps": values["steps"],
@@ -51,13 +53,18 @@ def write(record: Record) -> str:
         "VAE": values["vae"],
         "Raw prompt": values["prompt"],
         "Raw negative prompt": values["negative_prompt"],
+        "Refiner": values["refiner_model"] if record.refined else "",
+        "Refiner hash": record.refiner_model_hash,
         "Adaptive CFG": values.get("adaptive_cfg", ""),
         "Clip skip": values.get("clip_skip", ""),
+        "Overwrite Switch": values.get("overwrite_switch", ""),
+        "Refiner Swap Method": values.get("refiner_swap_method", ""),
         "FreeU": values.get("freeu", ""),
         "Lora hashes": ", ".join(f"{lora.stem}: {lora.hash}" for lora in record.loras),
         "Lora weights": ", ".join(f"{lora.stem}: {lora.weight}" for lora in record.loras),
         "Version": values["version"],
         "User": record.created_by,
+        PAIR: json.dumps(own) if own else "",
     }
     always = ("Raw prompt", "Raw negative prompt")
     lines = [", ".join(record.full_prompt)]
@@ -90,6 +97,8 @@ def read(text: str, styles: StyleBook | None = None) -> GenerationRequest | None
     if width_height:
         values["resolution"] = width_height
     values |= _sampling(pairs)
+    if PAIR in pairs:
+        values[KEY] = _object(pairs[PAIR])
     weights = [pair.rpartition(":") for pair in pairs.get("Lora weights", "").split(",") if ":" in pair]
     values |= {
         f"lora_combined_{n}": f"{name.strip()} : {weight.strip()}" for n, (name, _, weight) in enumerate(weights, 1)
@@ -99,6 +108,13 @@ def read(text: str, styles: StyleBook | None = None) -> GenerationRequest | None
 
 def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if re.search(r"[,:\n]", value) else value
+
+
+def _object(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _unquoted(value: str) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from graphs.metadata_own import KEY, completed
 from graphs.metadata_record import Record
 from graphs.performance import PERFORMANCES, Performance, performance
 from graphs.presets import DEFAULT_VAE
@@ -24,8 +25,11 @@ LABELS = {
 }  # fmt: skip
 
 
-def write(record: Record) -> str:
-    """The JSON object. Numbers keep their type, the seed is text, what is not ASCII is escaped."""
+def write(record: Record, own: Mapping[str, Any] | None = None) -> str:
+    """The JSON object. Numbers keep their type, the seed is text, what is not ASCII is escaped.
+
+    own: what has no other key.
+    """
     values = {
         **record.values,
         "full_prompt": record.full_prompt,
@@ -33,8 +37,12 @@ def write(record: Record) -> str:
         "base_model_hash": record.base_model_hash,
         "loras": [[lora.stem, lora.weight, lora.hash] for lora in record.loras],
     }
+    if record.refined:
+        values["refiner_model_hash"] = record.refiner_model_hash
     if record.created_by:
         values["created_by"] = record.created_by
+    if own:
+        values[KEY] = own
     return json.dumps(values, sort_keys=True)
 
 
@@ -49,7 +57,7 @@ def read(content: Mapping[str, Any]) -> GenerationRequest:
     adm = numbers(values.get("adm_guidance"), 3) or (1.5, 0.8, 0.3)
     freeu = numbers(values.get("freeu"), 4)
     vae = _text(values.get("vae"))
-    return GenerationRequest(
+    request = GenerationRequest(
         prompt=_text(values.get("prompt")),
         negative_prompt=_text(values.get("negative_prompt")),
         styles=_styles(values.get("styles")),
@@ -76,6 +84,7 @@ def read(content: Mapping[str, Any]) -> GenerationRequest:
         freeu=FreeU(*freeu) if freeu else None,
         loras=_loras(values, mode),
     )
+    return completed(request, values.get(KEY))
 
 
 def literal(value: Any) -> Any:

@@ -28,6 +28,8 @@ class Record(Struct, frozen=True):
     full_prompt: list[str]
     full_negative_prompt: list[str]
     base_model_hash: str
+    refined: bool
+    refiner_model_hash: str
     loras: list[UsedLora]
     size: tuple[int, int]
     created_by: str
@@ -37,11 +39,14 @@ class Record(Struct, frozen=True):
 def record(generation: Generation, text: ImageText, catalog: Catalog, version: str) -> Record:
     """Collect what made an image. Forced settings of a performance mode stand as they were used."""
     loras = [UsedLora(stem(lora.name), lora.weight, catalog.hash_of("loras", lora.name)) for lora in generation.loras]
+    refiner = generation.refiner
     return Record(
         values=_values(generation, text, loras, version),
         full_prompt=[*text.positive, *([text.expansion] if text.expansion else [])],
         full_negative_prompt=list(text.negative),
         base_model_hash=catalog.hash_of("checkpoints", generation.checkpoint),
+        refined=refiner is not None,
+        refiner_model_hash=catalog.hash_of("checkpoints", refiner.checkpoint) if refiner else "",
         loras=loras,
         size=(generation.width, generation.height),
         created_by=generation.created_by,
@@ -50,6 +55,7 @@ def record(generation: Generation, text: ImageText, catalog: Catalog, version: s
 
 
 def _values(generation: Generation, text: ImageText, loras: list[UsedLora], version: str) -> dict[str, Any]:
+    refiner = generation.refiner
     styles = [*([EXPANSION] if text.expansion else []), *text.styles]
     values: dict[str, Any] = {
         "prompt": text.prompt,
@@ -63,9 +69,13 @@ def _values(generation: Generation, text: ImageText, loras: list[UsedLora], vers
         "sharpness": generation.sharpness,
         "adm_guidance": str(generation.adm_scaler),
         "base_model": stem(generation.checkpoint),
-        "refiner_model": "None",
+        "refiner_model": stem(refiner.checkpoint) if refiner else "None",
         "refiner_switch": generation.refiner_switch,
     }
+    if refiner and refiner.overwrite > 0:
+        values["overwrite_switch"] = refiner.overwrite
+    if refiner and refiner.method != "joint":
+        values["refiner_swap_method"] = refiner.method
     if generation.adaptive_cfg != generation.default_adaptive_cfg:
         values["adaptive_cfg"] = generation.adaptive_cfg
     if generation.clip_skip > 1:

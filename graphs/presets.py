@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 SHIPPED = Path(__file__).parent / "data" / "presets"
 NO_PRESET = "initial"  # Fooocus's word for "no preset".
 DEFAULT_VAE = "Default (model)"
+NO_MODEL = ("", "none")  # names of no model, whatever their case
 
 
 class Preset(Struct, frozen=True, kw_only=True):

@@ -43,8 +43,11 @@ def area_of(
 
 
 def with_engine(g: GraphBuilder, base: Base, area: Area, engine: Engine | None, until: float | None = None) -> Base:
-    """Let the model see the mask and its surroundings. until: share of the steps; None for the engine's own."""
-    if engine is None:
+    """Let the model see the mask and its surroundings. until: share of the steps; None for the engine's own.
+
+    A refiner that works alone has no engine.
+    """
+    if engine is None or base.alone:
         return base
     ending = {} if until is None else {"until": until}
     model = g.ApplyInpaintEngine(
@@ -70,7 +73,7 @@ def pasted(g: GraphBuilder, base: Base, area: Area, sampled: Node | Link) -> Nod
     """Decode what was sampled and put it back into the whole picture."""
     return g.PasteInpaint(
         image=area.picture,
-        generated=g.VAEDecode(samples=sampled, vae=base.vae),
+        generated=g.VAEDecode(samples=sampled, vae=base.decoder),
         mask=area.mask,
         area=area.crop["INPAINT_AREA"],
     )

@@ -4,6 +4,7 @@ from graphs.builder import GraphBuilder, Link, Node
 from graphs.expansion import expand
 from graphs.images import ImageText
 from graphs.model import Base, guided
+from graphs.refiner import Refining
 from graphs.resolve import Generation
 
 
@@ -31,15 +32,53 @@ def sample(
     denoise: float = 1.0,
 ) -> Node:
     """Run the sampler from a latent. denoise: 1 starts from pure noise, less keeps that much of the latent."""
-    return g.SampleLatent(
+    run = {
+        "latent_image": latent,
+        "seed": seed,
+        "steps": generation.steps,
+        "cfg": generation.guidance_scale,
+        "sampler_name": generation.sampler,
+        "scheduler": generation.scheduler,
+    }
+    if base.alone:
+        positive, negative = _for_refiner(g, base, base.model, positive, negative)
+    if base.refiner is None:
+        return g.SampleLatent(model=base.model, positive=positive, negative=negative, **run, denoise=denoise)
+    refiner = base.refiner
+    theirs = _for_refiner(g, base, refiner.model, positive, negative)
+    return g.SampleWithRefiner(
         model=base.model,
         positive=positive,
         negative=negative,
-        latent_image=latent,
-        seed=seed,
-        steps=generation.steps,
-        cfg=generation.guidance_scale,
-        sampler_name=generation.sampler,
-        scheduler=generation.scheduler,
+        refiner=refiner.model,
+        refiner_positive=theirs[0],
+        refiner_negative=theirs[1],
+        **run,
+        switch=refiner.switch,
+        method=refiner.method,
         denoise=denoise,
+        **_other_latents(g, refiner, latent),
     )
+
+
+def _for_refiner(
+    g: GraphBuilder, base: Base, model: Node | Link, positive: Node | Link, negative: Node | Link
+) -> tuple[Node, Node]:
+    converted = g.ConditionRefiner(conditioning=positive, clip=base.clip, refiner=model)
+    if negative == positive:
+        return converted, converted
+    return converted, g.ConditionRefiner(conditioning=negative, clip=base.clip, refiner=model)
+
+
+def _other_latents(g: GraphBuilder, refiner: Refining, latent: Node) -> dict[str, Node]:
+    """What a refiner with latents of its own needs: the way there and, to keep what a mask leaves, the picture."""
+    if refiner.interposer is None:
+        return {}
+    made = g.nodes[latent.node_id]
+    if made["class_type"] != "EncodeInpaint":
+        return {"interposer": refiner.interposer}
+    inputs = {name: Link(*value) if isinstance(value, list) else value for name, value in made["inputs"].items()}
+    return {
+        "interposer": refiner.interposer,
+        "refiner_latent": g.once("EncodeInpaint", **inputs | {"vae": refiner.vae}),
+    }

@@ -31,6 +31,6 @@ def text_to_image(request: GenerationRequest, catalog: Catalog) -> Compiled:
         positive, negative = control_prompts(g, *encode_prompts(g, base, text, generation), steering)
         latent = g.EmptyLatentImage(width=generation.width, height=generation.height, batch_size=1)
         latent = sample(g, base, positive, negative, latent, text.seed, generation)
-        decoded = g.VAEDecode(samples=latent, vae=base.vae)
+        decoded = g.VAEDecode(samples=latent, vae=base.decoder)
         images.append(save(g, decoded, text, generation, catalog))
     return Compiled(g.build(), images, warnings, generation.preview, generation)

@@ -69,11 +69,11 @@ def _diffused(
 ) -> Compiled:
     """Go over the enlarged picture with the model, with the steps that a mode gives to upscaling."""
     height, width = diffused_size(picture.height, picture.width, method.factor, native_px(generation.checkpoint))
-    generation = replace(generation, width=width, height=height, steps=generation.upscale_steps)
+    generation = replace(generation.upscaling(), width=width, height=height)
     prompts = chosen_prompts(request, warnings)
     if prompts and request.preprocessing.debug:
         return show_preprocessed(g, prompts, request, generation, catalog, warnings)
-    steering = steered(g, base_model(g, generation), prompts, request, generation, catalog)
+    steering = steered(g, base_model(g, generation, method.strength), prompts, request, generation, catalog)
     base = steering.base
     latent = g.VAEEncodeTiled(pixels=enlarged, vae=base.vae, tile_size=TILE_PX, overlap=ENCODE_OVERLAP_PX)
     images = from_latent(
@@ -84,7 +84,7 @@ def _diffused(
         catalog,
         denoise=method.strength,
         decode=lambda sampled: g.VAEDecodeTiled(
-            samples=sampled, vae=base.vae, tile_size=TILE_PX, overlap=DECODE_OVERLAP_PX
+            samples=sampled, vae=base.decoder, tile_size=TILE_PX, overlap=DECODE_OVERLAP_PX
         ),
         steering=steering,
     )

@@ -28,7 +28,7 @@ def vary(request: GenerationRequest, catalog: Catalog, method: Vary) -> Compiled
     g = GraphBuilder()
     if prompts and request.preprocessing.debug:
         return show_preprocessed(g, prompts, request, generation, catalog, warnings)
-    steering = steered(g, base_model(g, generation), prompts, request, generation, catalog)
+    steering = steered(g, base_model(g, generation, method.strength), prompts, request, generation, catalog)
     base = steering.base
     fitted = g.FitForVary(image=g.LoadImage(image=picture.name), base_size=base_px)
     latent = g.VAEEncode(pixels=fitted, vae=base.vae)
@@ -39,7 +39,7 @@ def vary(request: GenerationRequest, catalog: Catalog, method: Vary) -> Compiled
         generation,
         catalog,
         denoise=method.strength,
-        decode=lambda sampled: g.VAEDecode(samples=sampled, vae=base.vae),
+        decode=lambda sampled: g.VAEDecode(samples=sampled, vae=base.decoder),
         steering=steering,
     )
     return Compiled(g.build(), images, warnings, generation.preview, generation)

@@ -155,9 +155,9 @@ def test_only_five_loras_are_used():
     assert any("first 5" in warning for warning in warnings)
 
 
-def test_what_cannot_be_done_yet_is_refused_by_field():
+def test_what_cannot_be_done_is_refused_by_field():
     for field, changes in {
-        "refiner_model": {"refiner_model": "sd_xl_refiner_1.0_0.9vae.safetensors"},
+        "refiner_model": {"base_model": TINY, "refiner_model": "sd_xl_refiner_1.0_0.9vae.safetensors"},
         "seed": {"seed": None},
         "width": {"width": 8},
     }.items():
