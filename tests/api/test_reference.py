@@ -1,5 +1,6 @@
 """The reference pages say what the code says."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,11 @@ def test_every_field_of_the_image_routes_is_documented():
 
 
 def test_every_route_and_error_is_documented(client):
-    pages = ("rest-text-to-image.md", "rest-image-input.md", "graph-api.md")
+    pages = ("rest-text-to-image.md", "rest-image-input.md", "rest-api.md", "graph-api.md")
     text = "".join((DOCS / name).read_text(encoding="utf-8") for name in pages)
+    text = re.sub(r"\{\w+\}/\{\w+\}", "{path:path}", text)  # a result's day and name are one parameter here
     paths = {getattr(route, "path", "").rstrip("/") for route in client.app.routes}
     wanted = {path for path in paths if path and not path.startswith(("/api/", "/redoc"))}
-    assert sorted(path for path in wanted if f"{path}`" not in text and f"{path} " not in text) == []
+    assert sorted(path for path in wanted if not any(f"{path}{end}" in text for end in ("`", "/`", " "))) == []
     assert {path for _, path, _ in TABLE} <= wanted
     assert [code for code in STATUS if f"`{code}`" not in text] == []

@@ -359,11 +359,12 @@ class TestBodies:
         assert reply.status_code == 422
         assert reply.json()["detail"][0]["loc"][0] == "body"
 
-    def test_a_body_above_the_limit_is_413(self, client):
-        reply = client.post(URL, content=b'{"prompt": "' + b"a" * (9 * 2**20) + b'"}')
+    def test_a_body_above_the_limit_is_413(self, make_client):
+        client = make_client(max_body=2**20)
+        reply = client.post(URL, content=b'{"prompt": "' + b"a" * 2**20 + b'"}')
         assert reply.status_code == 413
         assert "detail" in reply.json()
 
-    def test_a_chunked_body_above_the_limit_is_413(self, client):
-        reply = client.post(URL, content=(b"a" * 2**20 for _ in range(12)))
+    def test_a_chunked_body_above_the_limit_is_413(self, make_client):
+        reply = make_client(max_body=2**20).post(URL, content=(b"a" * 2**18 for _ in range(6)))
         assert reply.status_code == 413

@@ -89,11 +89,11 @@ def test_an_address_that_is_none_fails_no_job(client):
 
 
 def test_a_slow_receiver_does_not_hold_up_the_queue(client, receiver):
-    receiver.pause_s = 1.0
+    receiver.pause_s = 3.0
     started = time.monotonic()
     for _ in range(3):
         client.post(URL, json={"prompt": "a", "webhook_url": receiver.url})
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 3.0
 
 
 def test_a_stopped_job_is_told_too(client, receiver):
