@@ -38,6 +38,7 @@ from models.vision.image_prompt import ImagePrompt
 
 SCALING = 0.13025  # of SDXL's latents; what is not known to be another family's has it
 NORM_GROUPS = 32  # of every published VAE; files of others say so in their metadata
+OWN_BYTES = 1024  # of a model's value without its weights
 NORM_GROUPS_KEY = "focal.vae_norm_groups"
 
 
@@ -87,6 +88,11 @@ class Model:
         }
         changed = replace(self, **own)
         return replace(changed, options=replace(changed.options, **changes)) if changes else changed
+
+    @property
+    def cache_bytes(self) -> int:
+        """What the engine's cache counts: image prompts are part of the value, weights are not."""
+        return OWN_BYTES + sum(prompt.bytes for prompt in self.options.image_prompts)
 
     def use(self, working_bytes: int = 0) -> Any:
         """Enter the UNet with this model's LoRAs: `with model.use() as unet`."""

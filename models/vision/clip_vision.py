@@ -29,6 +29,11 @@ class VisionOutput:
     image_embeds: Tensor
     encoder: "ClipVision"
 
+    @property
+    def cache_bytes(self) -> int:
+        """What the engine's cache counts."""
+        return self.last_hidden_state.nbytes + self.penultimate_hidden_states.nbytes + self.image_embeds.nbytes
+
 
 @dataclass(frozen=True)
 class ClipVision:

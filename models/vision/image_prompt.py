@@ -44,6 +44,11 @@ class ImagePrompt:
     weight: float
     stop: float
 
+    @property
+    def bytes(self) -> int:
+        """Memory of the keys and values."""
+        return sum(tensor.nbytes for part in (*self.positive, *self.negative) for tensor in part)
+
     def holds_at(self, progress: float) -> bool:
         return progress < self.stop
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.cache import value_bytes
 from models.memory import Residency
 from models.sampling.areas import Area
 from models.sampling.conditions import NEGATIVE, POSITIVE, Entry
@@ -108,3 +109,11 @@ def test_a_batch_of_pictures_goes_along_the_latents(model: Model) -> None:
         one = tuple((k[row : row + 1], v[row : row + 1]) for k, v in two)
         expected = denoised(model, [ImagePrompt(one, unseen, 1.0, 1.0)], 0.3)
         torch.testing.assert_close(found[row : row + 1], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_counts_its_pictures_as_memory(model: Model) -> None:
+    plain = value_bytes(model)
+    prompt = ImagePrompt(keys_values(model, 100), keys_values(model, 200), weight=1.0, stop=0.5)
+    tokens = 4 * 64 * 4  # of one head: keys or values in float32
+    heads = sum(cross_widths(model.unet.sizes)) // 64
+    assert value_bytes(model.patched(image_prompts=(prompt,))) - plain == 4 * heads * tokens
