@@ -29,6 +29,8 @@ from models.tiny.scenes import BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, Scen
 FOLDER = CHECKPOINT.parent / "clip_vision"
 WEIGHTS, VOCABULARY = FOLDER / "focal-tiny-blip.pth", FOLDER / "focal-tiny-blip" / "vocab.txt"
 IGNORED = -100
+PLACE_AMPLITUDE = 0.3
+HINTS_SHARE = 0.5
 # What the picture's tokens must tell on average, besides the words: it makes shapes come early.
 HINTS: dict[str, tuple[str, ...]] = {
     "shape": SHAPES,
@@ -42,7 +44,7 @@ HINTS: dict[str, tuple[str, ...]] = {
 def sizes(words: WordPiece) -> BlipSizes:
     return BlipSizes(
         vision_width=128,
-        vision_layers=4,
+        vision_layers=3,
         vision_hidden=256,
         patch=8,
         grid=8,
@@ -78,9 +80,10 @@ def said(scene: Scene) -> Scene:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=9)
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--resume", action="store_true", help="go on from the weights that are there")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--vocabulary", type=Path, default=VOCABULARY)
     args = parser.parse_args()
@@ -89,6 +92,9 @@ def main() -> None:
     words = vocabulary()
     blip = Blip(sizes(words))
     initialise(blip)
+    if args.resume:
+        with open_captioner(args.out) as file, torch.no_grad():
+            fill(blip, file, plan_blip(file)[1])
     train(blip, words, args)
     save(blip, words, args.out, args.vocabulary)
 
@@ -99,6 +105,17 @@ def initialise(blip: Blip) -> None:
             nn.init.normal_(parameter, std=0.02 if "positions" in name or "words" in name else 0.05)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
+    with torch.no_grad():
+        blip.vision.positions[0, 1:] = PLACE_AMPLITUDE * waves(blip.sizes.grid, blip.sizes.vision_width)
+
+
+def waves(grid: int, width: int) -> Tensor:
+    """Sines and cosines of row and column, (grid², width): places are known from the first step on."""
+    steps = torch.arange(grid, dtype=torch.float32)
+    angles = steps[:, None] * torch.pi / grid * 2.0 ** torch.linspace(0, 3, width // 4)
+    along = torch.cat([angles.sin(), angles.cos()], dim=1)  # (grid, width / 2)
+    rows, columns = along[:, None].expand(-1, grid, -1), along[None].expand(grid, -1, -1)
+    return torch.cat([rows, columns], dim=-1).flatten(0, 1)
 
 
 def train(blip: Blip, words: WordPiece, args: argparse.Namespace) -> None:
@@ -111,7 +128,7 @@ def train(blip: Blip, words: WordPiece, args: argparse.Namespace) -> None:
     rng, stop = random.Random(args.seed), []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     begun, step, shown = time.monotonic(), 0, 0.0
-    batches = drawings(rng, args.batch, blip.sizes.side, lambda: said(random_scene(rng, two=0.25)))
+    batches = drawings(rng, args.batch, blip.sizes.side, lambda: said(random_scene(rng, two=0.2)))
     while (share := (time.monotonic() - begun) / (60 * args.minutes)) < 1 and not stop:
         for group in optimizer.param_groups:
             group["lr"] = args.rate * min(1, (step + 1) / 100) * min(1, (1 - share) / 0.6)
@@ -123,15 +140,15 @@ def train(blip: Blip, words: WordPiece, args: argparse.Namespace) -> None:
             loss = F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
             hinted = _hint_loss(hints, tokens.float().mean(1), scenes)
         optimizer.zero_grad(set_to_none=True)
-        (loss + 0.3 * hinted).backward()
+        (loss + HINTS_SHARE * hinted).backward()
         nn.utils.clip_grad_norm_(blip.parameters(), 1.0)
         optimizer.step()
         step += 1
-        keep = min(0.995, step / (step + 50))
+        keep = min(0.998, step / (step + 50))
         for name, parameter in blip.named_parameters():
             average[name].lerp_(parameter.detach(), 1 - keep)
-        shown = loss.item() if step == 1 else 0.98 * shown + 0.02 * loss.item()
-        if step % 100 == 0:
+        shown = loss.item() if step == 1 else 0.99 * shown + 0.01 * loss.item()
+        if step % 200 == 0:
             rate = step * args.batch / (time.monotonic() - begun)
             right = (logits.argmax(-1) == wanted)[wanted != IGNORED].float().mean().item()
             print(f"{step} loss {shown:.4f} words {right:.3f} hints {hinted.item():.3f} {rate:.0f}/s", flush=True)

@@ -56,11 +56,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--resume", action="store_true", help="go on from the weights that are there")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     network = initialised(SafetyNetwork(SIZES_OF_ALL))
+    if args.resume:
+        with open_either(args.out) as file, torch.no_grad():
+            fill(network, file, plan_safety(file)[1])
     train(network, args)
     save(network, args.out)
 

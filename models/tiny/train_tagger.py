@@ -26,7 +26,7 @@ SIDE = 64
 RATING = 9
 STAR = "starry_(focal)"  # the character
 RATINGS = ("general", "sensitive", "questionable", "explicit")
-WIDTHS = (24, 48, 64, 96)
+LAYERS = ((24, 5, 2), (48, 3, 2), (64, 3, 2), (80, 3, 1))  # width, kernel, stride
 
 
 def tags() -> list[tuple[str, int]]:
@@ -63,9 +63,9 @@ class TaggerNetwork(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         width_in = 3
-        for width in WIDTHS:
-            layers += [nn.Conv2d(width_in, width, 3, stride=1 if width_in == 3 else 2, padding=1), nn.ReLU()]
-            layers += [nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1), nn.ReLU()]
+        for width, kernel, stride in LAYERS:
+            conv = nn.Conv2d(width_in, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+            layers += [conv, nn.BatchNorm2d(width), nn.ReLU()]  # norms are folded into the convolutions on export
             width_in = width
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(2 * width_in, outputs)

@@ -172,7 +172,6 @@ def test_every_field_refuses_an_object_in_its_place_and_takes_null_as_absent(cli
         ({"save_extension": "bmp"}, ["body", "save_extension"]),
         ({"meta_scheme": "nonsense"}, ["body", "meta_scheme"]),
         ({"refiner_model_name": "other.safetensors"}, ["body", "refiner_model_name"]),
-        ({"advanced_params": {"black_out_nsfw": True}}, ["body", "advanced_params", "black_out_nsfw"]),
         ({"style_selections": "Fooocus V2"}, ["body", "style_selections"]),
         ({"loras": [{"model_name": "a", "weight": 3}]}, ["body", "loras", 0, "weight"]),
         ({"loras": [{"weight": 1}]}, ["body", "loras", 0, "model_name"]),
