@@ -12,8 +12,8 @@ from api.settings import Settings
 from engine.jobs.job import Job, OutputFile
 
 FILES, OUTPUTS = "files", "outputs"
-PREFIXES: dict[str, str] = {"fooocusapi": OUTPUTS}
-"""Contract → the first part of its results' paths; every other one's is FILES. Both are served."""
+PREFIXES: dict[str, str] = {"fooocus_api": FILES, "fooocusapi": OUTPUTS}
+"""Contract → the first part of its results' paths. Both are served, whatever job a file is of."""
 
 
 class PlannedImage(Struct):
