@@ -23,7 +23,7 @@ from models.control.cpds import contrast_preserving
 from models.tiny import CHECKPOINT, DEFAULT_SIZE, WORK
 from models.tiny.architecture import VAE_SCALING
 from models.tiny.export import load_vae
-from models.tiny.scenes import Scene, Thing, draw, random_scene
+from models.tiny.scenes import BACKGROUNDS, COLOURS, Scene, Thing, draw, random_scene
 
 log = logging.getLogger("tiny.control_pool")
 Kind = Literal["canny", "cpds"]
@@ -33,11 +33,15 @@ WIDE = (1.25, 1.5)  # long over short side of the pictures that are cropped to a
 OTHER_THRESHOLDS = 0.2  # share of the edge pictures made with other thresholds than 64 and 128
 
 
-def picture(rng: random.Random) -> tuple[Image.Image, Scene]:
-    """Draw a scene, or a cut of one whose places and sizes are then left out of the scene."""
+def picture(rng: random.Random) -> tuple[Image.Image, Image.Image, Scene]:
+    """Draw a scene, or a cut of one whose places and sizes are then left out of the scene.
+
+    Returns the picture, its twin and the scene. The twin has the same shapes at the same places, half the time in other
+    colours: what steers must not be the colour.
+    """
     scene, kind = random_scene(rng), rng.random()
     if kind < 0.4:
-        return draw(scene, SIDE, SIDE, rng), scene
+        return *_twins(scene, SIDE, SIDE, rng), scene
     if kind < 0.6:  # cropped around the centre
         long = round(SIDE * rng.uniform(*WIDE))
         width, height = rng.choice(((long, SIDE), (SIDE, long)))
@@ -45,8 +49,26 @@ def picture(rng: random.Random) -> tuple[Image.Image, Scene]:
     else:
         width = height = round(SIDE * rng.uniform(1.1, 1.7))
         left, top = rng.randint(0, width - SIDE), rng.randint(0, height - SIDE)
-    cut = draw(scene, width, height, rng).crop((left, top, left + SIDE, top + SIDE))
-    return cut, replace(scene, things=tuple(Thing(t.shape, t.colour) for t in scene.things))
+    own, twin = (one.crop((left, top, left + SIDE, top + SIDE)) for one in _twins(scene, width, height, rng))
+    return own, twin, replace(scene, things=tuple(Thing(t.shape, t.colour) for t in scene.things))
+
+
+def _twins(scene: Scene, width: int, height: int, rng: random.Random) -> tuple[Image.Image, Image.Image]:
+    """Draw a scene twice with the same chances; the second one perhaps in other colours."""
+    same = random.Random()
+    same.setstate(rng.getstate())
+    own = draw(scene, width, height, rng)
+    other = random.Random(own.tobytes())
+    if other.random() < 0.5:
+        return own, own
+    ground = other.choice(list(BACKGROUNDS))
+    colours = [colour for colour in COLOURS if colour != ground]
+    recoloured = replace(
+        scene,
+        background=ground,
+        things=tuple(replace(thing, colour=other.choice(colours)) for thing in scene.things),
+    )
+    return own, draw(recoloured, width, height, same)
 
 
 def control_picture(pixels: np.ndarray, kind: Kind, rng: random.Random) -> np.ndarray:
@@ -64,10 +86,11 @@ def write_shard(vae: Any, path: Path, rng: random.Random) -> None:
     hints: dict[Kind, list[np.ndarray]] = {"canny": [], "cpds": []}
     for _ in range(SHARD // BATCH):
         drawn = [picture(rng) for _ in range(BATCH)]
-        scenes += [scene for _, scene in drawn]
-        pixels = [np.asarray(image) for image, _ in drawn]
+        scenes += [scene for *_, scene in drawn]
+        pixels = [np.asarray(image) for image, *_ in drawn]
+        twins = [np.asarray(twin) for _, twin, _ in drawn]
         for kind, made in hints.items():
-            made += [control_picture(one, kind, rng) for one in pixels]
+            made += [control_picture(one, kind, rng) for one in twins]
         signed = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.autocast("cpu", torch.bfloat16):
             mean = vae.encode(signed.contiguous(memory_format=torch.channels_last)).latent_dist.mean
