@@ -18,7 +18,7 @@ from models.control.model import ControlModel, load_control
 from models.files.image import to_uint8
 from models.resample import cover
 from nodes.runtime import Runtime, file_identity, model_names
-from nodes.sockets import Conditioning, Image, Vae
+from nodes.sockets import Conditioning, Image, Model, Vae
 
 ControlNet = Annotated[ControlModel, Socket("CONTROL_NET")]
 ControlNetName = Annotated[str, Choices(lambda: model_names("controlnet"))]
@@ -37,6 +37,21 @@ Threshold = Annotated[int, Meta(ge=1, le=255)]
 )
 def load_controlnet(control_net_name: ControlNetName, context: Context) -> ControlNet:
     """Open an SDXL ControlNet (diffusers' or LDM layout) or a Control-LoRA."""
+    runtime: Runtime = context.runtime
+    return load_control(runtime.folders.path("controlnet", control_net_name), runtime.residency)
+
+
+@node(
+    "DiffControlNetLoader",
+    category="loaders",
+    display_name="Load ControlNet Model (diff)",
+    fingerprint=lambda control_net_name, **_: file_identity("controlnet", control_net_name),
+)
+def load_difference_controlnet(model: Model, control_net_name: ControlNetName, context: Context) -> ControlNet:
+    """Open a ControlNet beside a model. Files that hold differences to a model exist for SD 1.x only; they are refused.
+
+    A Control-LoRA, SDXL's kind of difference, is added to the model that samples.
+    """
     runtime: Runtime = context.runtime
     return load_control(runtime.folders.path("controlnet", control_net_name), runtime.residency)
 

@@ -17,6 +17,7 @@ from models.formats.weights import WeightFile
 from models.unet import UNetSizes
 
 MARKER = "lora_controlnet"
+DIFFERENCE = "difference"  # marks ControlNets for ControlNet's web extension that are to be added to a checkpoint
 LDM_PREFIX = "control_model."
 
 _UNION = ("task_embedding", "control_add_embedding.linear_1.weight", "transformer_layes.0.ln_1.weight")
@@ -74,6 +75,8 @@ def _plan(file: WeightFile) -> Plan:
     names = file.tensors
     if any(name in names for name in _UNION):
         raise BadModelFile(file.path, "is a union ControlNet, which is not supported", _OTHER)
+    if DIFFERENCE in names:
+        raise BadModelFile(file.path, "holds differences to an SD 1.x model", _OTHER)
     if "controlnet_cond_embedding.conv_in.weight" in names:
         plan = _plan_diffusers(file)
     else:

@@ -143,6 +143,7 @@ def without(state: dict[str, Tensor], start: str) -> dict[str, Tensor]:
     [
         ({"decoder.conv_in.weight": torch.zeros(1)}, "is a VAE, not a ControlNet"),
         (without(random_control(TINY), "label_emb"), "for SD 1.x"),
+        (random_control(TINY) | {"difference": torch.zeros(1)}, "holds differences"),
         (random_control(TINY) | {"task_embedding": torch.zeros(6, 4)}, "union ControlNet"),
         (without(random_control(TINY), "input_blocks.0.0.weight"), "lacks the tensor"),
         ({"lora_controlnet": torch.zeros(1)}, "lacks the tensor"),
