@@ -10,6 +10,7 @@ from typing import Any
 from graphs import metadata_a1111, metadata_fooocus
 from graphs.catalog import Catalog
 from graphs.images import ImageText
+from graphs.metadata_own import unsaid
 from graphs.metadata_record import VERSION, record
 from graphs.request import GenerationRequest
 from graphs.resolve import Generation
@@ -22,7 +23,9 @@ def payload(generation: Generation, text: ImageText, catalog: Catalog, *, versio
     """The metadata of one image in the scheme asked for."""
     facts = record(generation, text, catalog, version)
     scheme = metadata_a1111 if generation.metadata_scheme == "a1111" else metadata_fooocus
-    return scheme.write(facts)
+    written = scheme.write(facts)
+    more = unsaid(read(written, catalog.styles), generation, text, catalog)
+    return scheme.write(facts, more) if more else written
 
 
 def read(parameters: str, styles: StyleBook | None = None) -> GenerationRequest | None:

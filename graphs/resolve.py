@@ -24,6 +24,7 @@ from graphs.styles import EXPANSION
 class Generation(Struct, frozen=True, kw_only=True):
     """Everything that decides the pictures, with nothing left open. Files are names as the catalog lists them."""
 
+    request: GenerationRequest  # what was asked; flows read from it what they do to which pictures
     prompt: str
     extra_prompts: Sequence[str]
     negative: str
@@ -93,6 +94,7 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
     width, height = _size(request, preset)
     checkpoint = installed_checkpoint(request, preset, catalog, warnings)
     generation = Generation(
+        request=request,
         **_words(request, preset, main, extra, checkpoint, catalog, warnings),
         image_number=given(request.image_number, preset.image_number),
         seed=seed,

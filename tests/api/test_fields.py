@@ -48,6 +48,7 @@ ADVANCED_ELSEWHERE = {
         "disable_preview",
         "disable_seed_increment",
         "black_out_nsfw",
+        "generate_image_grid",
         "vae_name",
     ),
     *("freeu_b1", "freeu_b2", "freeu_s1", "freeu_s2"),
