@@ -4,15 +4,13 @@ from msgspec import Struct
 
 from graphs.catalog import Catalog, is_tiny
 from graphs.inpaint_choice import ENGINES
+from graphs.known_files import INPAINT_FILES
 from graphs.names import find_file, find_folded
 from graphs.request import Refused
 
-HEAD = "fooocus_inpaint_head.pth"
-PATCHES = {
-    "v1": "inpaint.fooocus.patch",
-    "v2.5": "inpaint_v25.fooocus.patch",
-    "v2.6": "inpaint_v26.fooocus.patch",
-}
+HEAD = INPAINT_FILES["inpaint.head"]
+PATCHES = {version: INPAINT_FILES[f"inpaint.{version}"] for version in ("v1", "v2.5", "v2.6")}
+TINY_HEAD, TINY_PATCH = "focal-tiny-inpaint-head.pth", "focal-tiny-inpaint.fooocus.patch"
 
 
 class Engine(Struct, frozen=True):
@@ -25,7 +23,7 @@ class Engine(Struct, frozen=True):
 def installed_engine(
     asked: str | None, default: str, checkpoint: str, catalog: Catalog, warnings: list[str]
 ) -> Engine | None:
-    """The engine that was asked for, else the preset's; None for none. The tiny checkpoint works without.
+    """The engine that was asked for, else the preset's; None for none. The tiny checkpoint has one for all, or none.
 
     Raises Refused where its files are missing.
     """
@@ -33,6 +31,9 @@ def installed_engine(
     if name == "None":
         return None
     if is_tiny(checkpoint):
+        head, patch = (find_file(file, catalog.inpaint_models) for file in (TINY_HEAD, TINY_PATCH))
+        if head is not None and patch is not None:
+            return Engine(head, patch)
         if asked is not None:
             warnings.append(f"The tiny model inpaints without the engine {name}, which is made for full-size models.")
         return None
@@ -42,9 +43,13 @@ def installed_engine(
         raise Refused(
             "inpaint.engine",
             f"The inpaint engine {name} needs {' and '.join(missing)}, which {_are(missing)} not there.",
-            'Put them into models/inpaint, or send inpaint_engine as "None".',
+            f"Get them into models/inpaint with: {_downloads(missing)}; or send inpaint_engine as None.",
         )
     return Engine(head, patch)
+
+
+def _downloads(names: list[str]) -> str:
+    return " and ".join(f"focal models download {name}" for name in names)
 
 
 def _are(names: list[str]) -> str:

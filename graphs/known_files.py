@@ -22,6 +22,12 @@ U2NET_FAMILY: tuple[str, ...] = (
     "isnet-anime",
 )
 SAM_FILES = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
+INPAINT_FILES = {
+    "inpaint.head": "fooocus_inpaint_head.pth",
+    "inpaint.v1": "inpaint.fooocus.patch",
+    "inpaint.v2.5": "inpaint_v25.fooocus.patch",
+    "inpaint.v2.6": "inpaint_v26.fooocus.patch",
+}
 
 
 class KnownFile(Struct, frozen=True, kw_only=True):
@@ -141,6 +147,10 @@ KNOWN_FILES: dict[str, KnownFile] = {
         tiny="focal-tiny-expansion/pytorch_model.bin",
         used_by="Fooocus V2 (prompt expansion)",
     ),
+    **{
+        role: KnownFile(kind="inpaint", name=name, url=INPAINT + name, used_by="The inpaint engine")
+        for role, name in INPAINT_FILES.items()
+    },
     "grounding_dino": KnownFile(
         kind="inpaint",
         name="groundingdino_swint_ogc.pth",

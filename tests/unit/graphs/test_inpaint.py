@@ -1,5 +1,7 @@
 """What inpaint requests are turned into, and which are refused."""
 
+import dataclasses
+
 import pytest
 from msgspec.structs import replace
 
@@ -97,6 +99,16 @@ def test_the_tiny_model_works_without_an_engine():
     assert "ApplyInpaintEngine" not in kinds(compiled(mask="m.png"))
     assert not compiled(mask="m.png").warnings
     assert any("without the engine v2.6" in warning for warning in compiled(mask="m.png", engine="v2.6").warnings)
+
+
+@pytest.mark.parametrize("engine", [None, "v1", "v2.6"])
+def test_the_tiny_model_has_one_engine_for_all(engine):
+    files = ("focal-tiny-inpaint-head.pth", "focal-tiny-inpaint.fooocus.patch")
+    catalog = dataclasses.replace(TINY, inpaint_models=files)
+    nodes = compiled(catalog, mask="m.png", engine=engine).graph.nodes.values()
+    (engined,) = (node for node in nodes if node.class_type == "ApplyInpaintEngine")
+    assert (engined.inputs["head"], engined.inputs["patch"]) == files
+    assert "ApplyInpaintEngine" not in kinds(compiled(catalog, mask="m.png", engine="None"))
 
 
 def test_missing_engine_files_are_named():
