@@ -31,11 +31,13 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(64)
-            _refuse_impostors(path, start)
+            length = int.from_bytes(start[:8], "little")
+            sound = size >= 10 and length <= MAX_HEADER_BYTES and start[8:9] == b"{"
+            if not sound:  # a header of 640 bytes begins like a pickle
+                _refuse_impostors(path, start)
             if size < 10:
                 raise BadModelFile(path, f"is only {size} bytes long", "The download is incomplete; download it again.")
-            length = int.from_bytes(start[:8], "little")
-            if length > MAX_HEADER_BYTES or start[8:9] != b"{":
+            if not sound:
                 raise BadModelFile(path, "is not a safetensors file", CONVERT)
             if 8 + length > size:
                 raise BadModelFile(path, "is truncated: its header is cut off", "Download it again.")

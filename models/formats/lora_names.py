@@ -44,8 +44,8 @@ class Target:
     shape: tuple[int, ...]
 
 
-def target_of(name: str, parts: Mapping[str, Any]) -> Target | None:
-    """Find the weight a layer name means; None when no part has it.
+def target_of(name: str, parts: Mapping[str, Any], leaf: str = "weight") -> Target | None:
+    """Find the weight (or, as `leaf`, the bias) of a layer by its name; None when no part has it.
 
     parts: sizes by part. A name of a text encoder that is not among them gives a Target without a parameter.
     """
@@ -53,7 +53,7 @@ def target_of(name: str, parts: Mapping[str, Any]) -> Target | None:
         name = name.removeprefix(prefix)
     name = name.replace(".processor.", ".").replace(".to_out", ".to_out.0") if ".processor." in name else name
     for part, sizes in parts.items():
-        target = _table(part, sizes).get(name)
+        target = _table(part, sizes).get((name, leaf))
         if target is not None:
             return target
     absent = (part for part in _TEXT if part not in parts and name.startswith(sum(_TEXT[part], ())))
@@ -62,16 +62,16 @@ def target_of(name: str, parts: Mapping[str, Any]) -> Target | None:
 
 
 @lru_cache(maxsize=16)
-def _table(part: str, sizes: UNetSizes | TextSizes) -> dict[str, Target]:
-    """All names of all weights of one part."""
+def _table(part: str, sizes: UNetSizes | TextSizes) -> dict[tuple[str, str], Target]:
+    """All names of all layers of one part, with "weight" or "bias"."""
     with torch.device("meta"):
         module = UNet(sizes) if isinstance(sizes, UNetSizes) else TextEncoder(sizes)
-    table: dict[str, Target] = {}
+    table: dict[tuple[str, str], Target] = {}
     for parameter, value in module.named_parameters():
-        weight, _, leaf = parameter.rpartition(".")
-        if leaf == "weight" and value.ndim >= 2:
-            names = _unet_names(weight, sizes) if isinstance(sizes, UNetSizes) else _text_names(weight, part)
-            table.update(dict.fromkeys(names, Target(part, parameter, tuple(value.shape))))
+        layer, _, leaf = parameter.rpartition(".")
+        names = _unet_names(layer, sizes) if isinstance(sizes, UNetSizes) else _text_names(layer, part)
+        target = Target(part, parameter, tuple(value.shape))
+        table.update({(name, leaf): target for name in names})
     return table
 
 

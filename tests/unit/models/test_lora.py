@@ -225,20 +225,27 @@ def test_text_encoder_layers_are_no_fault_when_only_the_model_is_patched(
 
 @pytest.mark.parametrize(
     ("name", "word"),
-    [
-        ("lora_unet_x.hada_w1_a", "LoHa"),
-        ("lora_unet_x.lokr_w1", "LoKr"),
-        ("lora_unet_x.oft_blocks", "OFT"),
-        ("lora_unet_x.a1.weight", "GLoRA"),
-        ("lora_unet_x.diff", "full-difference"),
-        ("model.diffusion_model.input_blocks.0.0.weight", "not a LoRA"),
-        ("anything", "something unknown"),
-    ],
+    [("model.diffusion_model.input_blocks.0.0.weight", "not a LoRA"), ("anything", "something unknown")],
 )
-def test_other_kinds_are_refused_by_name(tmp_path: Path, name: str, word: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, name: str, word: str) -> None:
     save_file({name: torch.zeros(2, 2)}, tmp_path / "l.safetensors")
     with pytest.raises(BadModelFile, match=word):
         load_lora(tmp_path / "l.safetensors")
+
+
+@pytest.mark.parametrize(("width", "family"), [(768, "Stable Diffusion 1.x"), (1024, "Stable Diffusion 2.x")])
+def test_file_for_an_older_model_is_skipped_and_the_warning_says_which(
+    loaded: tuple[Model, Clip], tmp_path: Path, width: int, family: str
+) -> None:
+    tensors = {}
+    for block in range(8):
+        name = f"lora_unet_down_blocks_{block}_attentions_0_transformer_blocks_0_attn2_to_k"
+        up, down = factors(320, width)
+        tensors |= {f"{name}.lora_up.weight": up, f"{name}.lora_down.weight": down}
+    save_file(tensors, tmp_path / "l.safetensors")
+    warnings = add_lora(*loaded, load_lora(tmp_path / "l.safetensors"), 1.0, 1.0)[2]
+    assert "skipped" in warnings[0]
+    assert family in warnings[0]
 
 
 def test_file_read_in_inference_mode_is_merged_outside_of_it_and_inside(
