@@ -1,5 +1,6 @@
 """From the words that both contracts share to the neutral request: advanced settings, image prompts, stages, masks."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,21 @@ from graphs.names import UnknownName, did_you_mean, find_folded
 from graphs.request import Refused
 
 SWAP_METHODS = ("joint", "separate", "vae")
+# Part of an enhance stage, as builders name what they refuse → its field.
+STAGE_FIELDS: dict[str, str] = {
+    "masking.model": "enhance_mask_model",
+    "masking.prompt": "enhance_mask_dino_prompt",
+    "masking.cloth_category": "enhance_mask_cloth_category",
+    "masking.sam_model": "enhance_mask_sam_model",
+    "masking.box_threshold": "enhance_mask_box_threshold",
+    "masking.text_threshold": "enhance_mask_text_threshold",
+    "masking.max_detections": "enhance_mask_sam_max_detections",
+    "engine": "enhance_inpaint_engine",
+    "strength": "enhance_inpaint_strength",
+    "respective_field": "enhance_inpaint_respective_field",
+    "erode_or_dilate": "enhance_inpaint_erode_or_dilate",
+}
+_STAGE = re.compile(r"enhance\.stages\.(\d+)\.(.+)")
 DEFAULT_ENGINE = "v2.6"  # clients send it along with everything else, so it stands for the preset's engine
 PLAIN_PROMPT = "ImagePrompt"
 
@@ -114,11 +130,25 @@ def enhance_stages(sent: Sequence[EnhanceStage], settings: Advanced, warnings: l
     """The stages that are switched on, but for those that look for words and are given none."""
     stages = []
     for number, stage in enumerate(sent, start=1):
-        if stage.enhance_enabled and stage.enhance_mask_model == "sam" and not stage.enhance_mask_dino_prompt.strip():
-            warnings.append(f"Enhancement {number} was left out: enhance_mask_dino_prompt does not say what to find.")
-        elif stage.enhance_enabled:
+        if _runs(stage):
             stages.append(enhance_stage(stage, settings, warnings))
+        elif stage.enhance_enabled:
+            warnings.append(f"Enhancement {number} was left out: enhance_mask_dino_prompt does not say what to find.")
     return stages
+
+
+def stage_field(field: str, sent: Sequence[EnhanceStage]) -> tuple[int, str] | None:
+    """Which of the stages that were sent, and which field of it, a refused part of a request came from."""
+    match = _STAGE.fullmatch(field)
+    running = [index for index, stage in enumerate(sent) if _runs(stage)]
+    if match is None or match[2] not in STAGE_FIELDS or int(match[1]) >= len(running):
+        return None
+    return running[int(match[1])], STAGE_FIELDS[match[2]]
+
+
+def _runs(stage: EnhanceStage) -> bool:
+    is_blind = stage.enhance_mask_model == "sam" and not stage.enhance_mask_dino_prompt.strip()
+    return stage.enhance_enabled and not is_blind
 
 
 def enhance_stage(sent: EnhanceStage, settings: Advanced, warnings: list[str]) -> parts.EnhanceStage:
@@ -165,7 +195,7 @@ def refused_field(refused: Refused, body: Any, wire: Sequence[str | int]) -> Inv
     """Name the body's own field for what a builder refused. wire: the way to it from the body."""
     value: Any = body
     for name in wire:
-        value = getattr(value, str(name), None)
+        value = value[name] if isinstance(name, int) else getattr(value, name, None)
     sent = None if isinstance(value, UnsetType) else msgspec.to_builtins(value)
     msg = f"Value error, {refused.message} {refused.hint}".strip()
     return InvalidRequest([Fault("value_error", ("body", *wire), msg, shown(sent), {"error": refused.message})])

@@ -28,18 +28,18 @@ class NothingMade(FocalError):
         super().__init__("tool_without_result", f"The graph of the tool gave no {what}.", "Report this fault.")
 
 
-async def run_tool(served: Services, graph: Graph, output: str, *, wait_s: float = WAIT_S) -> Ui:
+async def run_tool(served: Services, graph: Graph, output: str) -> Ui:
     """Run a graph and give what its output node had for the client.
 
-    Raises WorkerUnavailable when no worker lives through it or none has time within `wait_s`, and the error of the
-    node that failed.
+    Raises WorkerUnavailable when no worker lives through it or none has time within WAIT_S, and the error of the node
+    that failed.
     """
     for attempt in range(TRIES):
         run_id = f"tool-{uuid.uuid4()}"
         restarts = served.worker.restarts
         try:
             told = await served.worker.call(
-                "run_aside", timeout_s=wait_s, run_id=run_id, graph=graph.to_json(), outputs=[output]
+                "run_aside", timeout_s=WAIT_S, run_id=run_id, graph=graph.to_json(), outputs=[output]
             )
         except WorkerUnavailable:
             died = served.worker.restarts != restarts or not served.worker.is_ready

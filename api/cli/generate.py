@@ -11,7 +11,8 @@ import msgspec
 from api.cli.failure import Failure
 from api.cli.run import run_job
 from api.contracts.fooocus_api.schemas import TextToImage
-from api.contracts.fooocus_api.translate import refused_field, to_generation
+from api.contracts.fooocus_api.translate import to_generation
+from api.contracts.fooocus_api.translate_images import refused_field
 from api.decode import decode
 from api.errors import InvalidRequest
 from api.images import MEDIA_TYPES

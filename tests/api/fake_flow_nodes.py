@@ -4,6 +4,7 @@ What steers a picture is remembered in the model's or the prompts' words; a mask
 described by its own colour.
 """
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -143,8 +144,15 @@ def load_tagger(model_name: str, tags: str) -> Loaded:
 
 
 @node("DescribePhoto", category="describe")
-def describe_photo(captioner: Loaded, image: Picture) -> str:
-    """The first pixel's colour, in a sentence."""
+def describe_photo(context: Context, captioner: Loaded, image: Picture) -> str:
+    """The first pixel's colour, in a sentence. (9, 9, 9) ends the process, (8, 8, 8) only once, (7, 7, 7) raises."""
+    colour = image.getpixel((0, 0))
+    mark = Path(context.temp_dir) / "described.died"
+    if colour == (9, 9, 9) or (colour == (8, 8, 8) and not mark.exists()):
+        mark.touch()
+        os._exit(9)
+    if colour == (7, 7, 7):
+        raise RuntimeError("nothing to be seen")
     return f"a picture of {image.getpixel((0, 0))}"
 
 

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from api.contracts.fooocus_api import image_schemas
+from api.contracts.fooocus_api.translate_images import refused_field
+from api.decode import decode
+from graphs.request import Refused
 from tests.api.conftest import fake_settings
 from tests.api.test_image_routes import INPAINT, VARY, as_text, graph_of, half_mask
 from tests.api.test_input_images import encoded, fault, opened, picture
@@ -325,6 +329,7 @@ def test_line_18_a_mask_is_raw_base64_of_a_png_and_leaves_no_job(client):
     for body in ({}, {"mask_model": "U2NET", "sam_max_detections": "3"}):
         text = client.post(MASK, json=body | {"image": as_text(picture(40, 20))}).json()
         mask = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
+        assert mask.info == {}
         assert (mask.format, mask.size, mask.getpixel((1, 1)), mask.getpixel((39, 1))) == (
             *("PNG", (40, 20), (255, 255, 255)),
             (0, 0, 0),
@@ -466,6 +471,18 @@ def test_enhancing_over_the_form_and_json(client):
     assert fault(nothing)["loc"] == ["body", "enhance_ctrlnets"]
     reply = client.post(ENHANCE.format(1), data=form | {"enhance_mask_box_threshold_3": "2"}, files=files)
     assert fault(reply)["loc"] == ["body", "enhance_mask_box_threshold_3"]
+
+
+@pytest.mark.parametrize(("schema", "loc"), [("Enhance", ("enhance_ctrlnets", 2)), ("EnhanceForm", ())])
+def test_a_stage_that_is_refused_is_named_as_it_was_sent(schema, loc):
+    """The first stage is off, the second says nothing to look for: the third is the builder's first."""
+    third = {"enhance_enabled": True, "enhance_mask_model": "silueta"}
+    stages = [{}, {"enhance_enabled": True, "enhance_mask_dino_prompt": ""}, third]
+    numbered = {f"{name}_{n}": value for n, stage in enumerate(stages, 1) for name, value in stage.items()}
+    body = decode(getattr(image_schemas, schema), {"enhance_ctrlnets": stages, **numbered})
+    (found,) = refused_field(Refused("enhance.stages.0.masking.model", "No file.", "Get it."), body).faults
+    assert found.loc == ("body", *loc, "enhance_mask_model" if loc else "enhance_mask_model_3")
+    assert found.input == "silueta"
 
 
 @pytest.mark.parametrize(("url", "steered"), [(VARY.format(2), "FitForVary"), (INPAINT.format(2), "CropForInpaint")])

@@ -13,16 +13,16 @@ from api.contracts.fooocus_api import answers
 from api.contracts.fooocus_api.history_params import history_params
 from api.contracts.fooocus_api.replies import CONTRACT, Record
 from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
-from api.contracts.fooocus_api.translate import Flow, refused_field, without_effect
-from api.contracts.fooocus_api.translate_images import Pictures, read_pictures
+from api.contracts.fooocus_api.translate import Flow, without_effect
+from api.contracts.fooocus_api.translate_images import read_pictures, refused_field
 from api.decode import decode
 from api.errors import InvalidRequest
 from api.services import services
-from api.settings import Settings
 from api.submission import check_room, check_webhook, compiled, enqueue, refuse_unknown
 from api.warning_header import with_warnings
 from graphs.request import GenerationRequest, Refused
 
+SIZE_TYPOS = ("aspect_ratios_selections", "aspect_ratio")
 Translate = Callable[..., GenerationRequest]
 
 
@@ -49,7 +49,8 @@ async def generate(request: Request, door: Door) -> Response:
     check_room(served)
     await check_webhook(body.webhook_url, served)
     pictures = await read_pictures(body, served, door.pictures)
-    asked, warnings = _translated(door, body, pictures, served.settings, one_image=mode.kind == "binary")
+    warnings = [f"{typo} was read as aspect_ratios_selection." for typo in SIZE_TYPOS if _stands_for_size(typo, data)]
+    asked = door.translate(body, pictures, served.settings, warnings, one_image=mode.kind == "binary")
 
     def named(refused: Refused) -> InvalidRequest:
         return refused_field(refused, body)
@@ -74,11 +75,8 @@ async def generate(request: Request, door: Door) -> Response:
     return with_warnings(await answers.answer(served, job, mode), warnings)
 
 
-def _translated(
-    door: Door, body: Any, pictures: Pictures, settings: Settings, *, one_image: bool
-) -> tuple[GenerationRequest, list[str]]:
-    warnings: list[str] = []
-    return door.translate(body, pictures, settings, warnings, one_image=one_image), warnings
+def _stands_for_size(typo: str, data: Any) -> bool:
+    return data.get(typo) is not None and data.get("aspect_ratios_selection") is None
 
 
 def _is_numbered(data: Any) -> bool:

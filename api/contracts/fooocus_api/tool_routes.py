@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from api import fields, forms, neutral, tools
 from api.decode import decode
 from api.errors import InvalidRequest
+from api.images import encode, open_image
 from api.input_images import read_image
 from api.json_response import Json
 from api.routing import both
@@ -51,7 +52,14 @@ async def generate_mask(request: Request) -> Response:
     asked = decode(fields.GenerateMask, data)
     image = await read_image(asked.image, ("body", "image"), served)
     graph, output = await _compiled(served, asked, lambda cat: mask_of(image.stored, neutral.masking(asked), cat))
-    return Json(base64.b64encode(await tools.picture_of(served, graph, output)).decode())
+    return Json(await to_thread.run_sync(_plain_png, await tools.picture_of(served, graph, output)))
+
+
+def _plain_png(data: bytes) -> str:
+    """Base64 of a picture without what its file says of how it was made."""
+    image = open_image(data)
+    image.info = {}
+    return base64.b64encode(encode(image, "image/png")).decode()
 
 
 def _with_query(data: Any, request: Request) -> Any:

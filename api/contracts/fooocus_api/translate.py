@@ -7,10 +7,9 @@ import msgspec
 
 from api import neutral
 from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
-from api.errors import InvalidRequest
 from api.neutral import given
 from api.settings import Settings
-from graphs.request import NO_EFFECT_ON_TEXT_TO_IMAGE, GenerationRequest, Refused
+from graphs.request import NO_EFFECT_ON_TEXT_TO_IMAGE, GenerationRequest
 from graphs.sizes import parse_aspect_ratio
 
 SCALERS = ("adm_scaler_positive", "adm_scaler_negative", "adm_scaler_end")
@@ -133,12 +132,8 @@ def without_effect(advanced: AdvancedParams, flow: Flow, request: GenerationRequ
     ]
 
 
-def refused_field(refused: Refused, body: TextToImage) -> InvalidRequest:
-    """Name the body's own field for what the builder refused."""
-    return neutral.refused_field(refused, body, _wire(refused.field))
-
-
-def _wire(field: str) -> Sequence[str | int]:
+def wire_name(field: str) -> Sequence[str | int]:
+    """The way from the body to what a field of the neutral request was made of."""
     known: Any = WIRE_NAMES.get(field)
     if known is not None:
         return known

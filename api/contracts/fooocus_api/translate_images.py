@@ -13,13 +13,14 @@ from msgspec.structs import replace
 from api import neutral
 from api.contracts.fooocus_api import image_schemas as schemas
 from api.contracts.fooocus_api.schemas import TextToImage
-from api.contracts.fooocus_api.translate import to_generation
+from api.contracts.fooocus_api.translate import to_generation, wire_name
+from api.errors import InvalidRequest
 from api.fields import EnhanceStage, ImagePrompt
 from api.input_images import Reader, ReadImage, is_absent
 from api.neutral import given
 from api.services import Services
 from api.settings import Settings
-from graphs.request import GenerationRequest
+from graphs.request import GenerationRequest, Refused
 from graphs.request_parts import Enhance
 from graphs.uov import DISABLED
 
@@ -34,6 +35,18 @@ class Pictures(Struct, frozen=True, kw_only=True):
     mask: ReadImage | None = None
     enhance: ReadImage | None = None
     prompts: Sequence[tuple[ImagePrompt, ReadImage, tuple[float, float]]] = ()
+
+
+def refused_field(refused: Refused, body: Any) -> InvalidRequest:
+    """Name the body's own field for what the builder refused."""
+    stage = neutral.stage_field(refused.field, sent_stages(body)) if isinstance(body, schemas.Enhanced) else None
+    if stage is None:
+        return neutral.refused_field(refused, body, wire_name(refused.field))
+    index, name = stage
+    listed = hasattr(body, "enhance_ctrlnets")
+    return neutral.refused_field(
+        refused, body, ("enhance_ctrlnets", index, name) if listed else (f"{name}_{index + 1}",)
+    )
 
 
 async def read_pictures(body: TextToImage, served: Services, required: Sequence[str]) -> Pictures:
@@ -93,7 +106,7 @@ def to_enhance(
     body: Any, pictures: Pictures, settings: Settings, warnings: list[str], *, one_image: bool
 ) -> GenerationRequest:
     """Enhance the picture given; the stages that are switched off are left out."""
-    stages = _stages(body) if body.enhance_checkbox else []
+    stages = sent_stages(body) if body.enhance_checkbox else []
     if not body.enhance_checkbox:
         warnings.append("enhance_checkbox is false: no stage runs.")
     enhance = Enhance(
@@ -105,6 +118,15 @@ def to_enhance(
         save_final_only=body.save_final_enhanced_image_only,
     )
     return replace(to_generation(body, settings, warnings, one_image=one_image), enhance=enhance)
+
+
+def sent_stages(body: Any) -> list[EnhanceStage]:
+    """The stages of a body, from its list or its numbered fields."""
+    if hasattr(body, "enhance_ctrlnets"):
+        return list(body.enhance_ctrlnets[: len(schemas.STAGES)])
+    return [
+        EnhanceStage(**{name: getattr(body, f"{name}_{n}") for name in schemas.STAGE_FIELDS}) for n in schemas.STAGES
+    ]
 
 
 def _stored(image: ReadImage | None) -> Any:
@@ -154,11 +176,3 @@ def _filled(prompt: ImagePrompt, other: ImagePrompt) -> ImagePrompt:
     plain = ImagePrompt()
     names = [name for name in schemas.SLOT_FIELDS if getattr(prompt, name) == getattr(plain, name)]
     return replace(prompt, **{name: getattr(other, name) for name in names})
-
-
-def _stages(body: Any) -> list[EnhanceStage]:
-    if hasattr(body, "enhance_ctrlnets"):
-        return list(body.enhance_ctrlnets[: len(schemas.STAGES)])
-    return [
-        EnhanceStage(**{name: getattr(body, f"{name}_{n}") for name in schemas.STAGE_FIELDS}) for n in schemas.STAGES
-    ]
