@@ -28,6 +28,8 @@ FILES: dict[Kind, Path] = {
     "refiner": CHECKPOINT.parent / "checkpoints" / "focal-tiny-sdxl-refiner.safetensors",
     "sd15": CHECKPOINT.parent / "checkpoints" / "focal-tiny-sd15.safetensors",
 }
+INTERPOSER = CHECKPOINT.parent / "vae_approx" / "focal-tiny-interposer.safetensors"
+INTERPOSER_BLOCKS = 2
 WIDTHS = (64, 64)
 SIZE_NUMBERS = 5  # height, width, crop top, crop left, aesthetic score
 SD15_SCALING = 0.18215
@@ -186,3 +188,49 @@ def write(kind: Kind, path: Path, unet: dict[str, Tensor], base: Modules) -> Non
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
+
+
+def interposer() -> dict[str, Tensor]:
+    """The published interposer in small, computed rather than trained: between these two latent spaces lies a rotation.
+
+    Every value travels as its positive and its negative part, which no ReLU changes, and twice, so that the last SiLU
+    cancels: silu(p) - silu(-p) = p.
+    """
+    forth = rotation() * (VAE_SCALING / SD15_SCALING)
+    parts = torch.cat([forth, -forth] * 2)  # (16, 4)
+    width = len(parts)
+    tensors = {"head.short.weight": _centred(parts), "head.short.bias": torch.zeros(width)}
+    tensors |= _nothing("head.long", 4, width)
+    for block in range(1, INTERPOSER_BLOCKS + 1):
+        tensors |= _nothing(f"core.{block}.long", width, width) | _passing(f"core.{block}.norm", torch.ones(width))
+    signs = torch.ones(width).index_fill(0, torch.arange(8, 16), -1)
+    tensors |= _passing(f"core.{INTERPOSER_BLOCKS + 1}", signs)
+    back = torch.zeros(4, width)
+    for place in range(width):
+        back[place % 4, place] = 1.0 if place % 8 < 4 else -1.0
+    back[:, 8:] *= -1
+    return tensors | {"tail.weight": _centred(back), "tail.bias": torch.zeros(4)}
+
+
+def _centred(matrix: Tensor) -> Tensor:
+    """A 3x3 convolution that multiplies every cell by a matrix."""
+    return nn.functional.pad(matrix[:, :, None, None], (1, 1, 1, 1))
+
+
+def _nothing(name: str, channels_in: int, width: int) -> dict[str, Tensor]:
+    widths = {0: channels_in, 2: width, 4: width}
+    weights = {f"{name}.{place}.weight": torch.zeros(width, before, 3, 3) for place, before in widths.items()}
+    return weights | {f"{name}.{place}.bias": torch.zeros(width) for place in widths}
+
+
+def _passing(name: str, factors: Tensor) -> dict[str, Tensor]:
+    """A batch norm that only multiplies; 1e-5 is added to the variance."""
+    zeros, variance = torch.zeros(len(factors)), torch.full((len(factors),), 1 - 1e-5)
+    leaves = {"weight": factors, "bias": zeros, "running_mean": zeros.clone(), "running_var": variance}
+    return {f"{name}.{leaf}": tensor for leaf, tensor in leaves.items()}
+
+
+def write_interposer(path: Path = INTERPOSER) -> None:
+    """Write the interposer's file, float32."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in interposer().items()}, path, metadata={"format": "pt"})
