@@ -20,7 +20,8 @@ def described(client: Any, colour: tuple[int, int, int]) -> Any:
 def test_a_tool_waits_for_the_running_job_and_goes_before_the_waiting_ones(client):
     body = {"prompt": "slow", "async_process": True, "advanced_params": {"overwrite_step": 20}}
     first = client.post(URL, json=body).json()["job_id"]
-    poll(client, first, ("RUNNING",))
+    while "Step" not in (poll(client, first, ("WAITING", "RUNNING"))["job_status"] or ""):
+        time.sleep(0.01)
     second = client.post(URL, json=body | {"advanced_params": {"overwrite_step": 200}}).json()["job_id"]
     assert described(client, (1, 2, 3)).json() == {"describe": "a picture of (1, 2, 3)"}
     stages = [
