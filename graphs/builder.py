@@ -21,6 +21,8 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "LoadImage": ("IMAGE", "MASK"),
     "PadForOutpaint": ("IMAGE", "MASK"),
     "CropForInpaint": ("IMAGE", "MASK", "INPAINT_AREA"),
+    "DetectBoxes": ("BOXES", "INT"),
+    "MaskBoxes": ("MASK", "INT"),
 }
 
 
