@@ -65,7 +65,7 @@ class BodyTooLarge(FocalError):
 class NotFound(FocalError):
     """Something asked for by name or id that does not exist."""
 
-    def __init__(self, message: str = "Not Found", hint: str = "Check the name or id.") -> None:
+    def __init__(self, message: str = "Not Found", hint: str = "") -> None:
         super().__init__("not_found", message, hint)
 
 

@@ -36,7 +36,7 @@ def fake_app(settings: Settings) -> Starlette:
     import msgspec
 
     config = worker_config(settings, Library(settings))
-    modules = ("tests.api.fake_nodes", "tests.api.fake_image_nodes", "tests.api.fake_flow_nodes")
+    modules = tuple(f"tests.api.fake_{kind}nodes" for kind in ("", "image_", "flow_", "text_"))
     fake = msgspec.structs.replace(config, modules=modules, runtime="", entry_points=False)
     return create_app(settings, fake)
 
