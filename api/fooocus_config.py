@@ -49,6 +49,10 @@ class FooocusConfig(Struct, frozen=True, kw_only=True):
     settings: dict[str, Path] = {}
     wildcards: Path | None = None
 
+    def switch(self, key: str) -> bool:
+        """Whether a key that is true or false is true; a variable goes before the file."""
+        return self.environment.get(key, self.defaults.get(key)) is True
+
 
 def read_fooocus_config(named: Path | None, beside: Path, environ: Mapping[str, str]) -> FooocusConfig:
     """Read the file that was named, else config.txt in `beside` or in the working directory, and the variables.

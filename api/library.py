@@ -118,6 +118,7 @@ class Library:
             configured=self.fooocus.defaults,
             overrides=self.fooocus.environment,
             wildcards=self.fooocus.wildcards,
+            black_out_nsfw=self.fooocus.switch("default_black_out_nsfw"),
             hash_of=self.hash_of,
             family_of=self.family_of,
         )

@@ -82,6 +82,14 @@ class StoreUnavailable(FocalError):
         super().__init__("storage_full" if full else "storage_unavailable", f"Cannot use {database}: {cause}.", hint)
 
 
+class BadDatabase(FocalError):
+    """A database URL that is none, or whose driver is not installed; the URL is not shown, it may hold a password."""
+
+    def __init__(self, error: Exception) -> None:
+        hint = "Install the driver that its URL names (psycopg, pymysql), or write sqlite:////path."
+        super().__init__("bad_database", f"The database cannot be used: {type(error).__name__}: {error}.", hint)
+
+
 class StoreInUse(FocalError):
     def __init__(self, database: str) -> None:
         super().__init__(

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, insert, make_url, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from engine.jobs import moves, queries
-from engine.jobs.errors import DuplicateJob, StoreInUse, StoreTooNew, StoreUnavailable
+from engine.jobs.errors import BadDatabase, DuplicateJob, StoreInUse, StoreTooNew, StoreUnavailable
 from engine.jobs.interface import EVERY_JOB, Delivery, JobFilter, Order, Recovery
 from engine.jobs.job import Job, JobFailure, JobState, NewJob, Outcome, canonical_id, new_job
 from engine.jobs.tables import SCHEMA_VERSION, deliveries, delivery_of, job_of, jobs, metadata, row_of
@@ -29,15 +29,21 @@ BUSY_TIMEOUT_MS = 5000
 
 
 class SqlStore:
-    """`JobStore` in a database. `location` is a file, or a SQLAlchemy URL."""
+    """`JobStore` in a database. `location` is a file, or a SQLAlchemy URL.
+
+    Raises BadDatabase for a URL that names no database that can be used here.
+    """
 
     def __init__(self, location: str | Path) -> None:
         is_url = isinstance(location, str) and "://" in location
-        self._url = make_url(str(location)) if is_url else URL.create("sqlite", database=str(location))
         self._lock_fd: int | None = None
         self._next_seq = 1
-        self._writing = _engine(self._url, begin="BEGIN IMMEDIATE")
-        self._reading = _engine(self._url, begin="BEGIN")
+        try:
+            self._url = make_url(str(location)) if is_url else URL.create("sqlite", database=str(location))
+            self._writing = _engine(self._url, begin="BEGIN IMMEDIATE")
+            self._reading = _engine(self._url, begin="BEGIN")
+        except (ArgumentError, ModuleNotFoundError) as error:
+            raise BadDatabase(error) from error
         self._writer = GroupWriter(self._writing)
         self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="job-store-reader")
 

@@ -62,6 +62,14 @@ def test_a_variable_of_a_keys_name_goes_before_a_chosen_preset(config, tmp_path,
     assert (chosen.guidance_scale, chosen.styles, chosen.prompt) == (6.5, ("SAI Anime",), "a cat, sitting")
 
 
+def test_the_safety_checker_is_switched_on_for_all(config, tmp_path, monkeypatch):
+    assert not catalog_of(tmp_path).black_out_nsfw
+    config(default_black_out_nsfw=True)
+    assert catalog_of(tmp_path).black_out_nsfw
+    monkeypatch.setenv("default_black_out_nsfw", "false")
+    assert not catalog_of(tmp_path).black_out_nsfw
+
+
 def test_its_folders_for_results_yield_to_a_setting(config, tmp_path):
     path = config(path_outputs=str(tmp_path / "out"), temp_path=str(tmp_path / "short"))
     loaded = load({"data": "data"}, {})

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from msgspec.structs import replace
 
-from engine.jobs.errors import DuplicateJob, JobIsOpen, StoreInUse, StoreTooNew, StoreUnavailable
+from engine.jobs.errors import BadDatabase, DuplicateJob, JobIsOpen, StoreInUse, StoreTooNew, StoreUnavailable
 from engine.jobs.interface import JobFilter
 from engine.jobs.job import Job, JobFailure, JobState, NewJob, Outcome, OutputFile, Trace, now_ms
 from engine.jobs.memory_store import MemoryStore
@@ -339,3 +339,11 @@ async def test_memory_store_satisfies_the_interface():
     assert {name for name in dir(SqlStore) if not name.startswith("_")} - {"pragmas"} == {
         name for name in dir(MemoryStore) if not name.startswith("_")
     }
+
+
+@pytest.mark.parametrize("url", ["nonsense://x", "no_such_dialect+driver://user:secret@host/x", "://"])
+def test_a_database_that_cannot_be_used_is_told_without_its_url(url):
+    with pytest.raises(BadDatabase) as raised:
+        SqlStore(url)
+    assert raised.value.code == "bad_database"
+    assert "secret" not in str(raised.value)
