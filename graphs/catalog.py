@@ -165,7 +165,8 @@ class Catalog:
         """
         known = KNOWN_FILES[role]
         beside_weights = known.name.endswith(NO_WEIGHTS)
-        installed = [name for name in self.files.get(known.kind, ()) if name.endswith(NO_WEIGHTS) == beside_weights]
+        listed = self.loras if known.kind == "loras" else self.files.get(known.kind, ())
+        installed = [name for name in listed if name.endswith(NO_WEIGHTS) == beside_weights]
         beside = checkpoint or self.default_checkpoint
         if beside is not None and is_tiny(beside) and known.tiny and find_file(known.tiny, installed):
             return known.tiny

@@ -67,7 +67,13 @@ def installed_vae(request: GenerationRequest, preset: Preset, catalog: Catalog, 
 
 
 def installed_loras(
-    request: GenerationRequest, preset: Preset, mode: Performance, main: str, catalog: Catalog, warnings: list[str]
+    request: GenerationRequest,
+    preset: Preset,
+    mode: Performance,
+    main: str,
+    checkpoint: str,
+    catalog: Catalog,
+    warnings: list[str],
 ) -> tuple[str, list[Lora]]:
     """The prompt without LoRA tokens, and all LoRAs in order: those asked for, from tokens, the mode's own."""
     asked = [lora for lora in given(request.loras, preset.loras) if lora.used]
@@ -81,19 +87,12 @@ def installed_loras(
             near = did_you_mean(lora.name, catalog.loras)
             text = f"There is no LoRA {lora.name!r}; it was left out.{near}"
             warnings.append(text if request.loras is None else UnknownName("loras", text))
-    own = find_file(mode.distilled.lora, catalog.loras) if mode.distilled else None
-    main, loras, unknown = take_lora_tokens(
-        main, chosen, [name for name in catalog.loras if name != own], preset.max_loras
-    )
+    distilled = mode.distilled
+    others = [name for name in catalog.loras if not (distilled and distilled.brings(name))]
+    main, loras, unknown = take_lora_tokens(main, chosen, others, preset.max_loras)
     warnings += [
         UnknownName("prompt", f"There is no LoRA {name!r}; its token in the prompt was left out.") for name in unknown
     ]
-    if mode.distilled:
-        if own is None:
-            raise Refused(
-                "performance",
-                f"{mode.label} needs the LoRA file {mode.distilled.lora}, which is not there.",
-                "Put it into models/loras, or choose Speed or Quality.",
-            )
-        loras.append(Lora(own, mode.distilled.weight))
+    if distilled:
+        loras.append(Lora(catalog.file_for(distilled.role, "performance", checkpoint), distilled.weight))
     return main, loras

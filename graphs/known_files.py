@@ -43,6 +43,11 @@ class KnownFile(Struct, frozen=True, kw_only=True):
     tiny: str = ""
     used_by: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name under which the file may be installed, the embedded one included."""
+        return (self.name, *self.others, *([self.tiny] if self.tiny else []))
+
 
 KNOWN_FILES: dict[str, KnownFile] = {
     "control.canny": KnownFile(
@@ -103,6 +108,20 @@ KNOWN_FILES: dict[str, KnownFile] = {
         tiny="focal-tiny-face-detector.safetensors",
         used_by="FaceSwap",
     ),
+    **{
+        role: KnownFile(
+            kind="loras",
+            name=f"sdxl_{name}_lora.safetensors",
+            url=f"{source}sdxl_{name}_lora.safetensors",
+            tiny=tiny,
+            used_by=f"The performance mode {mode}",
+        )
+        for role, name, source, tiny, mode in (
+            ("performance.lcm", "lcm", MISC, "focal-tiny-lcm.safetensors", "Extreme Speed"),
+            ("performance.lightning", "lightning_4step", MASHB1T, "focal-tiny-lightning.safetensors", "Lightning"),
+            ("performance.hyper_sd", "hyper_sd_4step", MASHB1T, "focal-tiny-hyper.safetensors", "Hyper-SD"),
+        )
+    },
     "describe.photo": KnownFile(
         kind="clip_vision",
         name="model_base_caption_capfilt_large.pth",

@@ -10,7 +10,6 @@ from graphs.metadata_own import KEY, completed
 from graphs.metadata_record import Record
 from graphs.performance import PERFORMANCES, Performance, performance
 from graphs.presets import DEFAULT_VAE
-from graphs.prompts import stem
 from graphs.request import MAX_SEED, FreeU, GenerationRequest, Lora
 
 MAX_LITERAL = 20_000  # Characters of a list or tuple in text; longer ones are not worth parsing.
@@ -159,7 +158,7 @@ def _loras(values: Mapping[str, Any], mode: Performance | None) -> list[Lora] | 
     keys = [key for key in values if re.fullmatch(r"lora_combined_\d{1,3}", key)]
     if not keys:
         return [] if "performance" in values else None
-    own = stem(mode.distilled.lora) if mode and mode.distilled else None
+    distilled = mode.distilled if mode else None
     loras = []
     for key in sorted(keys, key=lambda key: int(key.rsplit("_", 1)[1])):
         head, _, weight_text = str(values[key]).rpartition(" : ")
@@ -167,6 +166,6 @@ def _loras(values: Mapping[str, Any], mode: Performance | None) -> list[Lora] | 
         enabled = flag.casefold() != "false" if separator and flag.casefold() in ("true", "false") else True
         name = name if separator and flag.casefold() in ("true", "false") else head
         weight = number(weight_text)
-        if name and weight is not None and stem(name) != own:
+        if name and weight is not None and not (distilled and distilled.brings(name)):
             loras.append(Lora(name, weight, enabled))
     return loras

@@ -95,7 +95,6 @@ def completed(request: GenerationRequest, own: Any) -> GenerationRequest:
 def one_picture(generation: Generation, text: ImageText) -> GenerationRequest:
     """The request that makes one picture again, with everything said and no draw left open."""
     mode = PERFORMANCES[generation.performance]
-    own_lora = mode.distilled.lora if mode.distilled else None
     positive, negative, end = generation.adm_scaler
     asked = generation.request
     return GenerationRequest(
@@ -110,7 +109,7 @@ def one_picture(generation: Generation, text: ImageText) -> GenerationRequest:
         sharpness=generation.sharpness,
         guidance_scale=generation.guidance_scale,
         base_model=generation.checkpoint,
-        loras=[lora for lora in generation.loras if lora.name.rpartition("/")[2] != own_lora],
+        loras=[lora for lora in generation.loras if not (mode.distilled and mode.distilled.brings(lora.name))],
         vae=generation.vae or DEFAULT_VAE,
         clip_skip=generation.clip_skip,
         sampler=generation.sampler,

@@ -2,14 +2,21 @@
 
 from msgspec import Struct
 
+from graphs.known_files import KNOWN_FILES
+from graphs.prompts import stem
+
 
 class Distilled(Struct, frozen=True):
-    """A step-distilled mode: its LoRA and the sampling it was distilled for. Guidance is 1, sharpness 0."""
+    """A step-distilled mode: its LoRA, by role, and the sampling it was distilled for. Guidance is 1, sharpness 0."""
 
-    lora: str
+    role: str
     weight: float
     sampler: str
     scheduler: str
+
+    def brings(self, lora: str) -> bool:
+        """Whether a LoRA is the mode's own, which it adds itself."""
+        return stem(lora) in {stem(name) for name in KNOWN_FILES[self.role].names}
 
 
 class Performance(Struct, frozen=True):
@@ -24,11 +31,9 @@ PERFORMANCES: dict[str, Performance] = {
     for mode in (
         Performance("Quality", 60, 36),
         Performance("Speed", 30, 18),
-        Performance("Extreme Speed", 8, 8, Distilled("sdxl_lcm_lora.safetensors", 1.0, "lcm", "lcm")),
-        Performance("Lightning", 4, 4, Distilled("sdxl_lightning_4step_lora.safetensors", 1.0, "euler", "sgm_uniform")),
-        Performance(
-            "Hyper-SD", 4, 4, Distilled("sdxl_hyper_sd_4step_lora.safetensors", 0.8, "dpmpp_sde_gpu", "karras")
-        ),
+        Performance("Extreme Speed", 8, 8, Distilled("performance.lcm", 1.0, "lcm", "lcm")),
+        Performance("Lightning", 4, 4, Distilled("performance.lightning", 1.0, "euler", "sgm_uniform")),
+        Performance("Hyper-SD", 4, 4, Distilled("performance.hyper_sd", 0.8, "dpmpp_sde_gpu", "karras")),
     )
 }
 

@@ -90,9 +90,9 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
     preset = _preset(request, catalog, warnings)
     mode = _performance(request, preset, warnings)
     main, extra = split_lines(given(request.prompt, "") or preset.prompt)
-    main, loras = installed_loras(request, preset, mode, main, catalog, warnings)
-    width, height = _size(request, preset)
     checkpoint = installed_checkpoint(request, preset, catalog, warnings)
+    main, loras = installed_loras(request, preset, mode, main, checkpoint, catalog, warnings)
+    width, height = _size(request, preset)
     generation = Generation(
         request=request,
         **_words(request, preset, main, extra, checkpoint, catalog, warnings),
