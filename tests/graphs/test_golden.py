@@ -16,6 +16,7 @@ from graphs.styles import Style, StyleBook
 from graphs.text_to_image import text_to_image
 from graphs.wildcards import Wildcards
 from tests.graphs.control_cases import control_cases
+from tests.graphs.enhance_cases import enhance_cases
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -179,6 +180,7 @@ CASES = {
 }
 
 CASES |= control_cases(CATALOG, TINY)
+CASES |= enhance_cases(CATALOG, TINY)
 
 
 def compiled_json(name: str) -> str:

@@ -11,9 +11,13 @@ from engine.registry import Registry
 from engine.validate import validate
 from graphs.builder import OUTPUTS
 from graphs.catalog import Catalog
+from graphs.enhance_choice import ORDERS, PROMPT_TYPES
 from graphs.flows import compile_request
 from graphs.inpaint_choice import SIDES
+from graphs.known_files import U2NET_FAMILY
+from graphs.masks import CLOTH_CATEGORIES as CLOTHES
 from graphs.request import LIMITS, SAMPLERS, SCHEDULERS, FreeU, GenerationRequest, Inpaint, InputImage, Lora
+from graphs.request_parts import Enhance, EnhanceStage, Masking
 from graphs.uov import METHODS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,6 +26,7 @@ CATALOG = Catalog(
     loras=("hey.safetensors",),
     vaes=("soft.safetensors",),
     upscale_models=("focal-tiny-upscaler-4x.safetensors",),
+    files={"inpaint": ("focal-tiny-u2net.onnx", "u2net_cloth_seg.onnx")},
 )
 # Which files exist is not asked here.
 FILE_INPUTS = {"ckpt_name", "lora_name", "vae_name", "model_name", "image", "head", "patch"}
@@ -65,6 +70,28 @@ INPAINT = st.builds(
     disable_initial_latent=st.booleans(),
     debug=st.booleans(),
 )
+ENHANCE = st.builds(
+    Enhance,
+    image=st.none() | st.builds(InputImage, st.just("b.png"), st.integers(1, 2400), st.integers(1, 2400)),
+    stages=st.lists(
+        st.builds(
+            EnhanceStage,
+            masking=st.builds(Masking, model=st.sampled_from(U2NET_FAMILY), cloth_category=st.sampled_from(CLOTHES)),
+            prompt=st.text(max_size=20),
+            strength=st.floats(0, 1),
+            respective_field=st.floats(0, 1),
+            erode_or_dilate=st.integers(-64, 64),
+            invert_mask=st.booleans(),
+            disable_initial_latent=st.booleans(),
+        ),
+        min_size=1,
+        max_size=2,
+    ),
+    uov_method=st.sampled_from(METHODS),
+    uov_order=st.sampled_from(ORDERS),
+    uov_prompt_type=st.sampled_from(PROMPT_TYPES),
+    save_final_only=st.booleans(),
+)
 REQUESTS = st.builds(
     GenerationRequest,
     prompt=st.text(max_size=20) | st.sampled_from(["a\nb", "__animal__, [[a,b]]", "(a:1.2) <lora:hey:0.4>"]),
@@ -96,6 +123,7 @@ REQUESTS = st.builds(
     overwrite_vary_strength=number("overwrite_vary_strength"),
     overwrite_upscale_strength=number("overwrite_upscale_strength"),
     inpaint=st.none() | INPAINT,
+    enhance=st.none() | ENHANCE,
 )
 
 
