@@ -10,7 +10,7 @@ from pathlib import Path
 from api.cli.arguments import describe, parser, shown_default
 from api.flags import FOREIGN
 from api.reference_rest import rest_page
-from api.settings import FIELDS
+from api.settings import FIELDS, FOREIGN_VARIABLES
 
 SETTINGS = """\
 # Settings
@@ -34,6 +34,26 @@ line as well.
 | flag | what becomes of it |
 |---|---|
 {flags}
+
+## Their variables
+
+| variable | what becomes of it |
+|---|---|
+{variables}
+| `API_PORT` | the port, before everything else |
+| `GRADIO_SERVER_PORT` | with `--compat b`: the API listens on the port after it |
+| `CMDARGS` | arguments of `focal serve`, in front of those that are typed |
+
+`--compat b` reads `--port` as FooocusAPI does: it is its page's port, and the API listens on the next one, 7866 when
+nothing is said. `--also-port 7866` serves the same on a second port.
+
+## Fooocus' config.txt
+
+Read from `--fooocus-config`, else from `DATA/config.txt` or `./config.txt` if one is there. Its `path_…` keys add model
+folders (relative ones count from the file's own folder), `path_outputs` and `temp_path` are `outputs` and `temp` unless
+a setting says otherwise, its `default_…` keys fill what requests leave open. Order, as in Fooocus: the default preset,
+then config.txt, then the preset of `--preset`, then a variable with the key's own name, such as
+`default_cfg_scale=5.5`. Keys that nothing here answers to are ignored.
 """
 CLI = """\
 # Command line
@@ -53,7 +73,8 @@ def settings_page() -> str:
         flag, variable = f"`--{name.replace('_', '-')}`", f"`FOCAL_{name.upper()}`"
         rows.append(_row(f"`{name}`", flag, variable, _default(name), describe(name)))
     foreign = [_row(f"`{name}`", flag.note) for name, flag in FOREIGN.items()]
-    return SETTINGS.format(settings="\n".join(rows), flags="\n".join(foreign))
+    variables = [_row(f"`{name}`", f"taken as `{setting}`") for name, setting in FOREIGN_VARIABLES.items()]
+    return SETTINGS.format(settings="\n".join(rows), flags="\n".join(foreign), variables="\n".join(variables))
 
 
 def cli_page() -> str:
