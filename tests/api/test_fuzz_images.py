@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from api.contracts.fooocus_api.image_schemas import Inpaint, UpscaleVary
+from api.contracts.fooocus_api.image_schemas import Enhance, EnhanceForm, Inpaint, PromptForm, UpscaleVary
 from api.contracts.fooocus_api.schemas import TextToImage
 from graphs.uov import METHODS
 from tests.api.test_fuzz import RELAXED, bodies, values
@@ -16,12 +16,18 @@ from tests.api.test_image_routes import INPAINT, VARY, fault
 from tests.api.test_input_images import encoded, picture
 
 PICTURE = base64.b64encode(picture()).decode()
-OWN = sorted({*UpscaleVary.__struct_fields__, *Inpaint.__struct_fields__} - set(TextToImage.__struct_fields__))
+PROMPT, ENHANCE = "/v{}/generation/image-prompt", "/v{}/generation/image-enhance"
+SCHEMAS = (UpscaleVary, Inpaint, PromptForm, Enhance, EnhanceForm)
+OWN = sorted({name for schema in SCHEMAS for name in schema.__struct_fields__} - set(TextToImage.__struct_fields__))
 pictures = st.one_of(values, st.just(PICTURE))
 likely = {
     "input_image": pictures,
     "input_mask": pictures,
     "uov_method": values | st.sampled_from(METHODS),
+    "image_prompts": values
+    | st.lists(st.fixed_dictionaries({"cn_img": pictures}, optional={"cn_stop": values}), max_size=5),
+    "cn_img1": pictures,
+    "enhance_ctrlnets": values | st.lists(st.fixed_dictionaries({"enhance_enabled": values}), max_size=4),
     "outpaint_selections": values | st.lists(st.sampled_from(["left", "Top", "right,bottom", "Up"]), max_size=3),
 }
 image_bodies = st.tuples(
@@ -36,14 +42,14 @@ def answered_or_refused(reply) -> None:
             assert {"type", "loc", "msg"} <= set(fault)
 
 
-@pytest.mark.parametrize("url", [VARY.format(2), INPAINT.format(2)])
+@pytest.mark.parametrize("url", [url.format(2) for url in (VARY, INPAINT, PROMPT, ENHANCE)])
 @RELAXED
 @given(body=image_bodies)
 def test_any_json_is_answered_or_refused(client, url, body):
     answered_or_refused(client.post(url, json={**body, "async_process": True, "image_number": 1}))
 
 
-@pytest.mark.parametrize("url", [VARY.format(1), INPAINT.format(1)])
+@pytest.mark.parametrize("url", [url.format(1) for url in (VARY, INPAINT, PROMPT, ENHANCE)])
 @RELAXED
 @given(body=image_bodies)
 def test_any_form_is_answered_or_refused(client, url, body):
