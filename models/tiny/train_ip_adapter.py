@@ -19,18 +19,20 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.memory import Residency
 from models.sdxl import Clip, Model, encode_tokens, load_checkpoint
 from models.tiny import CHECKPOINT, CLIP_VISION, IP_ADAPTER, IP_ADAPTER_FACE, WORK
-from models.tiny.captions import caption, style_only
+from models.tiny.captions import caption, plain_caption, style_only
 from models.tiny.pool import Pool
 from models.tiny.scenes import BACKGROUNDS, Scene, Thing, draw
 from models.tiny.text import tokenize
 from models.tiny.train import noise_schedule
 from models.tiny.train_vision import as_pixels, load, normalised
 from models.unet import UNet, timestep_embedding
+from models.unet_blocks import split_heads
 from models.vision.adapter import Adapter, AdapterSizes, ResamplerSizes
 from models.vision.encoder import VisionEncoder
 from models.vision.image_prompt import file_order
@@ -165,6 +167,7 @@ class Batch:
     noise: Tensor
     timesteps: Tensor
     words: list[str]
+    told: list[str]  # all that the references show, in words; what the prompt says where there is no picture
     time_ids: Tensor
     states: tuple[Tensor, Tensor]  # of the first and the second reference
     weights: tuple[Tensor, Tensor]  # 0 where there is no second
@@ -189,9 +192,11 @@ class Data:
         split = [self._kind == "plus" and self._scenes[i].arrangement and rng.random() < SPLIT for i in index]
         states = self._states(index, ["1" if two else self._kind for two in split])
         others = self._states(index, ["2" if two else "" for two in split])
+        told = [plain_caption(self._scenes[i]) for i in index]
         for row in range(count):
             if rng.random() < NO_PICTURE:
                 states[row] = others[row] = self._base.blank[0]
+                told[row] = words[row]
         latents = self._latents[index].float()
         timesteps = (torch.rand(count) ** LEAN * 1000).long().clamp(0, 999)
         noise = torch.randn_like(latents)
@@ -204,11 +209,21 @@ class Data:
             noise=noise,
             timesteps=timesteps,
             words=words,
+            told=told,
             time_ids=self._time_ids[index].float(),
             states=(states, others),
             weights=(weights, weights * torch.tensor([float(bool(two)) for two in split])),
             loss_weights=(1 / alpha).clamp(max=WEIGHT_CAP).flatten() / 4,  # 1 / alpha = 1 + sigma²
         )
+
+    def captioned(self, count: int) -> tuple[list[str], Tensor]:
+        """Plain captions with the states of drawings; now and then none of either."""
+        index = [self._rng.randrange(len(self._scenes)) for _ in range(count)]
+        told, states = [plain_caption(self._scenes[i]) for i in index], self._references[self._kind].of(index)
+        for row in range(count):
+            if self._rng.random() < NO_PICTURE:
+                told[row], states[row] = "", self._base.blank[0]
+        return told, states
 
     def _states(self, index: list[int], which: list[str]) -> Tensor:
         """The states of each row's reference of a kind; blank where the kind is empty."""
@@ -220,13 +235,15 @@ class Data:
 
 
 def errors_of(base: Frozen, adapter: Adapter, batch: Batch) -> Tensor:
-    """Return each sample's squared error of the predicted noise."""
+    """Return each sample's squared distance from what the UNet predicts when words say what the pictures show.
+
+    That is the same lesson as the true noise, without the noise in it.
+    """
     unet = base.unet
-    with torch.no_grad():
-        context, pooled = contexts(base, batch.words)
-        embed = (unet.sizes.adm_channels - pooled.shape[-1]) // batch.time_ids.shape[1]
-        sizes = timestep_embedding(batch.time_ids.flatten(), embed).unflatten(0, batch.time_ids.shape).flatten(1)
-        y = torch.cat((pooled, sizes), dim=-1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        context, y = _words(base, batch.told, batch.time_ids)
+        wanted = unet(batch.noisy, batch.timesteps, unet.prepare(context), y).float()
+        context, y = _words(base, batch.words, batch.time_ids)
         prepared = unet.prepare(context)
     with torch.autocast("cpu", torch.bfloat16):
         pictures = tuple(
@@ -235,7 +252,79 @@ def errors_of(base: Frozen, adapter: Adapter, batch: Batch) -> Tensor:
             if weights.any()
         )
         predicted = unet(batch.noisy, batch.timesteps, replace(prepared, pictures=pictures), y)
-    return ((predicted.float() - batch.noise) ** 2).mean((1, 2, 3))
+    return ((predicted.float() - wanted) ** 2).mean((1, 2, 3))
+
+
+def attention_errors_of(base: Frozen, adapter: Adapter, batch: Batch) -> Tensor:
+    """Return each sample's error, attention by attention: what the pictures add shall be what the words would have.
+
+    Every attention learns from its own output, so that nothing has to be differentiated through the UNet. Errors are
+    shares of what the words change.
+    """
+    unet, seen = base.unet, {}
+
+    def keep(cross: nn.Module, given: tuple, out: Tensor) -> None:
+        seen[cross.index] = (given[0], out.clone())  # the UNet goes on with `out` in place
+
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        context, y = _words(base, batch.told, batch.time_ids)
+        hooks = [cross.register_forward_hook(keep) for cross in unet._crosses]
+        unet(batch.noisy, batch.timesteps, unet.prepare(context), y)
+        for hook in hooks:
+            hook.remove()
+        said = unet.prepare(_words(base, batch.words, batch.time_ids)[0])
+    total = torch.zeros(len(batch.noisy))
+    with torch.autocast("cpu", torch.bfloat16):
+        pictures = [
+            _in_unet(base, adapter, states, weights)
+            for states, weights in zip(batch.states, batch.weights, strict=True)
+            if weights.any()
+        ]
+        for cross in unet._crosses:
+            given, wanted = seen[cross.index]
+            with torch.no_grad():
+                q = split_heads(cross.to_q(given))
+                words = F.scaled_dot_product_attention(q, *said.keys_values[cross.index])
+                before = cross.to_out[0](words.transpose(1, 2).flatten(2)).float()
+                change = ((wanted.float() - before) ** 2).mean().clamp(min=1e-8)
+            both = words + sum(F.scaled_dot_product_attention(q, *picture[cross.index]) for picture in pictures)
+            out = cross.to_out[0](both.transpose(1, 2).flatten(2)).float()
+            total = total + ((out - wanted.float()) ** 2).mean((1, 2)) / change
+    return total / len(unet._crosses)
+
+
+def _words(base: Frozen, words: list[str], time_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return contexts and the vectors of pooled text and sizes."""
+    context, pooled = contexts(base, words)
+    embed = (base.unet.sizes.adm_channels - pooled.shape[-1]) // time_ids.shape[1]
+    sizes = timestep_embedding(time_ids.flatten(), embed).unflatten(0, time_ids.shape).flatten(1)
+    return context, torch.cat((pooled, sizes), dim=-1)
+
+
+def say(base: Frozen, adapter: Adapter, data: "Data", clock: "Clock", rate: float) -> None:
+    """First lesson: the tokens of a picture are those of its caption, which the words' keys and values understand."""
+    parameters = list(adapter.image_proj.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    step, recent = 0, []
+    while (share := clock.share) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1, (step + 1) / 50) * (0.5 * (1 + math.cos(math.pi * share)) + 0.01)
+        told, states = data.captioned(64)
+        with torch.no_grad():
+            wanted = contexts(base, told)[0][:, : adapter.sizes.image.tokens]
+        with sdpa_kernel(SDPBackend.MATH):
+            with torch.autocast("cpu", torch.bfloat16):
+                tokens = adapter.tokens(states)
+            loss = ((tokens.float() - wanted) ** 2).mean() / wanted.var()
+            optimizer.zero_grad()
+            loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        step += 1
+        recent = [*recent[-49:], loss.item()]
+        if step % 100 == 0:
+            sys.stdout.write(f"{share:4.0%} step {step} tokens {sum(recent) / len(recent):.4f} of the variance\n")
+            sys.stdout.flush()
 
 
 def _in_unet(base: Frozen, adapter: Adapter, states: Tensor, weights: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
@@ -271,8 +360,12 @@ def train(base: Frozen, adapter: Adapter, data: Data, clock: Clock, args: argpar
             group["lr"] = args.rate * min(1, (step + 1) / 50) * (0.02 + 0.98 * cosine)
         batch = data.batch(args.batch)
         with sdpa_kernel(SDPBackend.MATH):
-            errors = errors_of(base, adapter, batch)
-            loss = (errors * batch.loss_weights).mean()
+            if args.lesson == "attention":
+                errors = attention_errors_of(base, adapter, batch)
+                loss = errors.mean()
+            else:
+                errors = errors_of(base, adapter, batch)
+                loss = (errors * batch.loss_weights).mean()
             optimizer.zero_grad()
             loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
@@ -318,7 +411,9 @@ def _renamed(name: str, first: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kind", choices=("plus", "face"), default="plus")
+    parser.add_argument("--lesson", choices=("attention", "unet"), default="unet")
     parser.add_argument("--minutes", type=float, default=24)
+    parser.add_argument("--say-minutes", type=float, default=0.0, help="of the first lesson, before --minutes")
     parser.add_argument("--pool", type=Path, default=WORK / "pool", help="made by models.tiny.pool")
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -340,6 +435,9 @@ def main() -> None:
     if args.warm_start:
         load_trained(adapter, args.warm_start)
     data = Data(base, pool, args.kind, random.Random(args.seed))
+    if args.say_minutes:
+        say(base, adapter, data, Clock(time.monotonic(), 60 * args.say_minutes), 2 * args.rate)
+        save(adapter, args.out)
     clock = Clock(time.monotonic(), 60 * args.minutes)
     signal.signal(signal.SIGTERM, lambda *_: setattr(clock, "seconds", 0.001))  # stop after this step, and save
     save(train(base, adapter, data, clock, args), args.out)
