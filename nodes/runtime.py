@@ -18,6 +18,7 @@ import torch
 from models.folders import ModelFolders, read_extra_paths
 from models.lora import LoraFile, load_lora
 from models.memory import Level, Residency
+from models.onnx import free_onnx
 from models.sdxl import load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Runtime:
     def free(self) -> None:
         """Drop every model that is not in use."""
         _read_lora.cache_clear()
+        free_onnx()
         self.residency.free()
 
     def lora(self, name: str) -> LoraFile:
