@@ -43,6 +43,7 @@ NO_PICTURE = 0.08  # share of samples with a blank reference, for the negative p
 WEIGHT_CAP, LEAN = 30, 0.65  # of the loss and of the timesteps, as in `models.tiny.train`
 FULL_WEIGHT = 0.4  # share of samples with weight 1; the rest lies between LEAST_WEIGHT and 1
 LEAST_WEIGHT = 0.5
+SAID_AT_ONCE = 64  # pictures whose captions are learned together
 SPLIT = 0.5  # share of the scenes of two objects that two references show
 GENERIC = ("a picture", "a shape", "an image of a shape", "a shape on a background", "a photo of a shape", "a drawing")
 FACE_MARGIN = (1.05, 1.5)  # the crop's half side in radii of the object
@@ -255,6 +256,16 @@ def errors_of(base: Frozen, adapter: Adapter, batch: Batch) -> Tensor:
     return ((predicted.float() - wanted) ** 2).mean((1, 2, 3))
 
 
+def unsaid(base: Frozen, adapter: Adapter, data: "Data") -> Tensor:
+    """Return how far the pictures' tokens are from those of their captions, as a share of the variance."""
+    told, states = data.captioned(SAID_AT_ONCE)
+    with torch.no_grad():
+        wanted = contexts(base, told)[0][:, : adapter.sizes.image.tokens]
+    with torch.autocast("cpu", torch.bfloat16):
+        tokens = adapter.tokens(states)
+    return ((tokens.float() - wanted) ** 2).mean() / wanted.var()
+
+
 def attention_errors_of(base: Frozen, adapter: Adapter, batch: Batch) -> Tensor:
     """Return each sample's error, attention by attention: what the pictures add shall be what the words would have.
 
@@ -309,13 +320,8 @@ def say(base: Frozen, adapter: Adapter, data: "Data", clock: "Clock", rate: floa
     while (share := clock.share) < 1:
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 50) * (0.5 * (1 + math.cos(math.pi * share)) + 0.01)
-        told, states = data.captioned(64)
-        with torch.no_grad():
-            wanted = contexts(base, told)[0][:, : adapter.sizes.image.tokens]
         with sdpa_kernel(SDPBackend.MATH):
-            with torch.autocast("cpu", torch.bfloat16):
-                tokens = adapter.tokens(states)
-            loss = ((tokens.float() - wanted) ** 2).mean() / wanted.var()
+            loss = unsaid(base, adapter, data)
             optimizer.zero_grad()
             loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -353,7 +359,7 @@ def train(base: Frozen, adapter: Adapter, data: Data, clock: Clock, args: argpar
     average.load_state_dict(adapter.state_dict())
     parameters = list(adapter.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    step, recent, saved = 0, [], time.monotonic()
+    step, recent, said, saved = 0, [], [], time.monotonic()
     while (share := clock.share) < 1:
         cosine = 0.5 * (1 + math.cos(math.pi * max(0.0, share - args.flat) / (1 - args.flat)))
         for group in optimizer.param_groups:
@@ -366,6 +372,10 @@ def train(base: Frozen, adapter: Adapter, data: Data, clock: Clock, args: argpar
             else:
                 errors = errors_of(base, adapter, batch)
                 loss = (errors * batch.loss_weights).mean()
+                if args.say_beside:
+                    beside = unsaid(base, adapter, data)
+                    said = [*said[-24:], beside.item()]
+                    loss = loss + beside
             optimizer.zero_grad()
             loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
@@ -377,7 +387,8 @@ def train(base: Frozen, adapter: Adapter, data: Data, clock: Clock, args: argpar
         if step % 25 == 0:
             plain, weighted = (sum(column) / 25 for column in zip(*recent[-25:], strict=True))
             speed = step * args.batch / (time.monotonic() - clock.begun)
-            sys.stdout.write(f"{share:4.0%} step {step} {speed:.0f}/s eps {plain:.4f} loss {weighted:.4f}\n")
+            told = f" said {sum(said) / len(said):.3f}" if said else ""
+            sys.stdout.write(f"{share:4.0%} step {step} {speed:.0f}/s eps {plain:.4f} loss {weighted:.4f}{told}\n")
             sys.stdout.flush()
         if time.monotonic() - saved > 60 * args.save_minutes:
             save(average, args.out)
@@ -414,6 +425,7 @@ def main() -> None:
     parser.add_argument("--lesson", choices=("attention", "unet"), default="unet")
     parser.add_argument("--minutes", type=float, default=24)
     parser.add_argument("--say-minutes", type=float, default=0.0, help="of the first lesson, before --minutes")
+    parser.add_argument("--say-beside", action="store_true", help="the first lesson goes on beside the second")
     parser.add_argument("--pool", type=Path, default=WORK / "pool", help="made by models.tiny.pool")
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=1e-3)
