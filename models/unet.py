@@ -142,11 +142,12 @@ class UNet(nn.Module):
         norm, _, conv = self.out
         return conv(F.silu(norm(h), inplace=True)).to(x.dtype)
 
-    def _embed(self, timesteps: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        """Return each residual block's share of the time and size embedding, (B, C, 1, 1)."""
+    def _embed(self, timesteps: Tensor, y: Tensor, shift: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return each residual block's share of the time and size embedding, (B, C, 1, 1). shift: added to it first."""
         dtype = self.emb_weight.dtype
         time = self.time_embed(timestep_embedding(timesteps, self.sizes.model_channels).to(dtype))
         emb = time + self.label_emb(y.to(dtype)) if self.sizes.adm_channels else time
+        emb = emb if shift is None else emb + shift
         parts = F.linear(F.silu(emb), self.emb_weight, self.emb_bias)[:, :, None, None]
         return parts.split([block.channels_out for block in self._residuals], dim=1)
 

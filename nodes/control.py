@@ -1,6 +1,7 @@
 """Control pictures: finding edges and depths, loading ControlNets, adding them to a conditioning."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -24,6 +25,19 @@ ControlNet = Annotated[ControlModel, Socket("CONTROL_NET")]
 ControlNetName = Annotated[str, Choices(lambda: model_names("controlnet"))]
 Strength = Annotated[float, Meta(ge=0.0, le=10.0), Widget(default=1.0, step=0.01)]
 Percent = Annotated[float, Meta(ge=0.0, le=1.0), Widget(step=0.001)]
+AUTO = "auto"
+# In the order of xinsir's union ControlNets; only the promax one knows the last two.
+UNION_TYPES = (
+    "openpose",
+    "depth",
+    "hed/pidi/scribble/ted",
+    "canny/lineart/anime_lineart/mlsd",
+    "normal",
+    "segment",
+    "tile",
+    "repaint",
+)
+ControlType = Annotated[str, Choices((AUTO, *UNION_TYPES))]
 MAX_SIDE, CELL_PX = 16384, 8
 
 Threshold = Annotated[int, Meta(ge=1, le=255)]
@@ -54,6 +68,12 @@ def load_difference_controlnet(model: Model, control_net_name: ControlNetName, c
     """
     runtime: Runtime = context.runtime
     return load_control(runtime.folders.path("controlnet", control_net_name), runtime.residency)
+
+
+@node("SetUnionControlNetType", category="conditioning/controlnet")
+def set_union_controlnet_type(control_net: ControlNet, type: ControlType) -> ControlNet:
+    """Tell a union ControlNet which kind of picture it gets. auto: no kind; the network sees the bare picture."""
+    return replace(control_net, types=() if type == AUTO else (UNION_TYPES.index(type),))
 
 
 @node("ControlNetApply", category="conditioning/controlnet", display_name="Apply ControlNet (old)")

@@ -88,7 +88,9 @@ class ActiveControl:
         self._resident = control.model.network(model)
         hint = fitted_hint(control.hint, *size)
         with self._resident.use() as network:
-            features = network.read_hint(hint.to(context.device))
+            types = control.model.types
+            features = network.read_hint(hint.to(context.device), types)
+            self._shift = network.type_shift(types)
             self._features = _repeated(features, batch, len(context))
             self._context = network.prepare(context)
 
@@ -97,7 +99,7 @@ class ActiveControl:
 
     def __call__(self, x: Tensor, timesteps: Tensor, y: Tensor) -> Injections:
         with self._resident.use() as network:
-            outputs, middle = network(x, timesteps, self._context, y, self._features)
+            outputs, middle = network(x, timesteps, self._context, y, self._features, self._shift)
         return reduced(outputs, middle, self._control.strength, self._control.softness)
 
 

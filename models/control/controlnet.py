@@ -14,11 +14,25 @@ from models.unet_blocks import PreparedContext
 
 
 @dataclass(frozen=True)
+class UnionSizes:
+    """types: kinds of pictures. layers, hidden: of the transformer. flags: width of a kind's sinusoids."""
+
+    types: int
+    layers: int
+    hidden: int
+    flags: int
+
+
+@dataclass(frozen=True)
 class ControlNetSizes:
-    """encoder: the UNet's sizes without its outputs. hints: channels in and out of each convolution on the picture."""
+    """encoder: the UNet's sizes without its outputs. hints: channels in and out of each convolution on the picture.
+
+    union: for a network of several kinds of pictures.
+    """
 
     encoder: UNetSizes
     hints: tuple[tuple[int, int], ...]
+    union: UnionSizes | None = None
 
 
 class ControlNet(UNet):
@@ -33,19 +47,32 @@ class ControlNet(UNet):
         middle = sizes.encoder.middle.channels_out
         self.middle_block_out = nn.ModuleList([Pointwise(middle, middle)])
 
-    def read_hint(self, hint: Tensor) -> Tensor:
-        """Turn control pictures (B, 3, 8h, 8w), 0..1, into features (B, C, h, w): once per run."""
+    def read_hint(self, hint: Tensor, types: tuple[int, ...] = ()) -> Tensor:
+        """Turn control pictures (B, 3, 8h, 8w), 0..1, into features (B, C, h, w): once per run.
+
+        types: kinds of pictures, for networks that know several (`models.control.union`).
+        """
         return self.input_hint_block(hint.to(self.emb_weight.dtype, memory_format=torch.channels_last))
 
+    def type_shift(self, types: tuple[int, ...]) -> Tensor | None:
+        """Return what kinds of pictures add to the time embedding: nothing for a network of one kind."""
+        return None
+
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] (another network on the same parts)
-        self, x: Tensor, timesteps: Tensor, context: Tensor | PreparedContext, y: Tensor, features: Tensor
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor | PreparedContext,
+        y: Tensor,
+        features: Tensor,
+        shift: Tensor | None = None,
     ) -> tuple[list[Tensor], Tensor]:
         """Return one tensor per input block of the UNet, the stem included, and one for its middle.
 
-        features: from `read_hint`, of the batch of x or 1. The rest as for the UNet.
+        features: from `read_hint`, of the batch of x or 1. shift: from `type_shift`. The rest as for the UNet.
         """
         prepared = context if isinstance(context, PreparedContext) else self.prepare(context)
-        emb = self._embed(timesteps, y)
+        emb = self._embed(timesteps, y, shift)
         h = x.to(self.emb_weight.dtype, memory_format=torch.channels_last)
         h, skips = self._descend(h, emb, prepared, Injections(stem=features))
         for stage in self.middle_block:

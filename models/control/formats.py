@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.control.controlnet import ControlNetSizes
+from models.control.controlnet import ControlNetSizes, UnionSizes
 from models.errors import BadModelFile
 from models.formats.family import kind_of
 from models.formats.pickled import open_either
@@ -20,7 +20,7 @@ MARKER = "lora_controlnet"
 DIFFERENCE = "difference"  # marks ControlNets for ControlNet's web extension that are to be added to a checkpoint
 LDM_PREFIX = "control_model."
 
-_UNION = ("task_embedding", "control_add_embedding.linear_1.weight", "transformer_layes.0.ln_1.weight")
+_TASKS = "task_embedding"  # of a union ControlNet
 _FIXED = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
@@ -65,7 +65,7 @@ def read_control_file(path: str | Path) -> ControlFile:
             plan = _plan(file)
             shapes = plan_shapes(file, plan)
             hints = _hints(shapes)
-            return ControlFile(path, plan, hints, ControlNetSizes(_encoder_sizes(shapes), hints))
+            return ControlFile(path, plan, hints, ControlNetSizes(_encoder_sizes(shapes), hints, _union(shapes)))
         except KeyError as error:
             fault = f"lacks the tensor {error.args[0]}"
             raise BadModelFile(path, fault, "The file is damaged or another architecture.") from error
@@ -73,8 +73,6 @@ def read_control_file(path: str | Path) -> ControlFile:
 
 def _plan(file: WeightFile) -> Plan:
     names = file.tensors
-    if any(name in names for name in _UNION):
-        raise BadModelFile(file.path, "is a union ControlNet, which is not supported", _OTHER)
     if DIFFERENCE in names:
         raise BadModelFile(file.path, "holds differences to an SD 1.x model", _OTHER)
     if "controlnet_cond_embedding.conv_in.weight" in names:
@@ -144,3 +142,15 @@ def _hints(shapes: Shapes) -> tuple[tuple[int, int], ...]:
     if not found:
         raise KeyError("input_hint_block.0.weight")
     return tuple(found)
+
+
+def _union(shapes: Shapes) -> UnionSizes | None:
+    """The sizes of what a union ControlNet has besides; None for another one."""
+    if _TASKS not in shapes:
+        return None
+    types = shapes[_TASKS][0]
+    layers = 0
+    while f"transformer_layes.{layers}.ln_1.weight" in shapes:
+        layers += 1
+    hidden = shapes["transformer_layes.0.mlp.c_fc.weight"][0]
+    return UnionSizes(types, layers, hidden, shapes["control_add_embedding.linear_1.weight"][1] // types)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.control.controlnet import ControlNet, ControlNetSizes
 from models.control.formats import ControlFile, read_control_file
+from models.control.union import UnionControlNet
 from models.errors import BadModelFile, ModelError
 from models.formats.pickled import open_either
 from models.formats.plan import check_plan, fill
@@ -32,10 +33,14 @@ class ControlMismatch(ModelError):
 
 @dataclass(frozen=True)
 class ControlModel:
-    """A ControlNet's file, opened; its weights are read when a run needs them."""
+    """A ControlNet's file, opened; its weights are read when a run needs them.
+
+    types: the kinds of its pictures, for a union ControlNet; another one ignores them.
+    """
 
     file: ControlFile
     residency: Residency
+    types: tuple[int, ...] = ()
 
     def network(self, model: "Model") -> Resident:
         """Return the network that controls this model. A Control-LoRA is made from its UNet, LoRAs included.
@@ -72,7 +77,7 @@ class ControlModel:
         status = self.file.path.stat()
         dtype = model.unet.dtype
         key = (str(self.file.path.resolve()), status.st_size, status.st_mtime_ns, PART, dtype, *base)
-        resident = self.residency.load(key, Loader(PART, lambda: ControlNet(sizes), fill_in, dtype))
+        resident = self.residency.load(key, Loader(PART, lambda: _network(sizes), fill_in, dtype))
         if self.file.sizes is not None:
             with open_either(self.file.path, wrappers=("state_dict",)) as file:
                 shapes = {name: place.shape for name, place in resident.arena.places.items()}
@@ -83,6 +88,10 @@ class ControlModel:
 def load_control(path: str | Path, residency: Residency) -> ControlModel:
     """Open a ControlNet or Control-LoRA. Raises BadModelFile."""
     return ControlModel(read_control_file(path), residency)
+
+
+def _network(sizes: ControlNetSizes) -> ControlNet:
+    return ControlNet(sizes) if sizes.union is None else UnionControlNet(sizes, sizes.union)
 
 
 def _lora_weight(file: WeightFile, name: str, base: Tensor | None, shape: tuple[int, ...]) -> Tensor:

@@ -6,7 +6,7 @@ The names are written out here, not taken from the code under test.
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, ControlNetUnionModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from torch import Tensor
 
@@ -97,4 +97,19 @@ def diffusers_control(state: dict[str, Tensor], sizes: UNetSizes, plan: Plan) ->
         for leaf in ("weight", "bias"):
             converted[f"add_embedding.{theirs}.{leaf}"] = state[f"{ldm}.{leaf}"]
     model.load_state_dict(converted, strict=True)
+    return model.eval()
+
+
+def random_union(sizes: UNetSizes, plan: Plan, types: int) -> ControlNetUnionModel:
+    """diffusers' union ControlNet with random weights, none of them zero; its state dict is the published layout."""
+    config: dict[str, Any] = unet_config(sizes, plan.text_g[0])
+    kept = {k: v for k, v in config.items() if k not in ("up_block_types", "sample_size")}
+    channels = {"num_trans_channel": plan.width, "num_proj_channel": plan.width}
+    model = ControlNetUnionModel(
+        **kept, **channels, num_control_type=types, conditioning_embedding_out_channels=HINT_WIDTHS
+    )
+    generator = torch.Generator().manual_seed(8)
+    for tensor in model.state_dict().values():
+        fan_in = tensor[0].numel() if tensor.dim() > 1 else 4
+        tensor.copy_(torch.randn(tensor.shape, generator=generator) / fan_in**0.5)
     return model.eval()

@@ -1,6 +1,6 @@
 """ControlNets in every layout against diffusers' ControlNetModel on the same random tensors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.control.model import ControlMismatch, ControlModel, load_control
+from models.control.union import UnknownControlType
 from models.errors import BadModelFile
 from models.memory import Residency
 from models.sdxl import Model, load_checkpoint
-from tests.parity.control_reference import diffusers_control, materialised, random_control, random_control_lora
+from tests.parity.control_reference import (
+    diffusers_control,
+    materialised,
+    random_control,
+    random_control_lora,
+    random_union,
+)
 from tests.parity.random_sdxl import TINY, Plan, write_checkpoint
 from tests.parity.test_unet import inputs, size_vector
 
@@ -93,6 +100,29 @@ def test_a_control_lora_equals_the_network_made_by_hand(base, tmp_path: Path) ->
     assert_equal(ours(load_control(tmp_path / "lora.safetensors", residency), model), theirs(by_hand, model))
 
 
+@pytest.mark.parametrize("kind", [0, 3])
+def test_a_union_controlnet_equals_diffusers(kind: int, base, tmp_path: Path) -> None:
+    model, _, residency = base
+    oracle = random_union(model.unet.sizes, TINY, types=6)
+    save_file({name: tensor.clone() for name, tensor in oracle.state_dict().items()}, tmp_path / "union.safetensors")
+    x, timesteps, context, pooled, numbers = inputs(TINY, 16, 12)
+    y = size_vector(pooled, numbers, TINY.time_width)
+    chosen = torch.nn.functional.one_hot(torch.full((len(x),), kind), 6).float()
+    control = replace(load_control(tmp_path / "union.safetensors", residency), types=(kind,))
+    with torch.inference_mode(), control.network(model).use() as network:
+        features, shift = network.read_hint(HINT, control.types), network.type_shift(control.types)
+        outputs, middle = network(x, timesteps, context, y, features, shift)
+        down, expected = oracle(
+            x, timesteps, context, [HINT.expand(len(x), -1, -1, -1)], chosen, [kind],
+            added_cond_kwargs={"text_embeds": pooled, "time_ids": numbers}, return_dict=False,
+        )  # fmt: skip
+        bare = network(x, timesteps, context, y, network.read_hint(HINT))[0]
+        with pytest.raises(UnknownControlType, match="promax"):
+            network.read_hint(HINT, (6,))
+    assert_equal([*outputs, middle], [*down, expected])
+    assert not torch.allclose(outputs[3], bare[3], atol=0.01)
+
+
 @dataclass(frozen=True)
 class Shift:
     """A patch that adds 0.01 to the UNet's first convolution."""
@@ -144,7 +174,7 @@ def without(state: dict[str, Tensor], start: str) -> dict[str, Tensor]:
         ({"decoder.conv_in.weight": torch.zeros(1)}, "is a VAE, not a ControlNet"),
         (without(random_control(TINY), "label_emb"), "for SD 1.x"),
         (random_control(TINY) | {"difference": torch.zeros(1)}, "holds differences"),
-        (random_control(TINY) | {"task_embedding": torch.zeros(6, 4)}, "union ControlNet"),
+        (random_control(TINY) | {"task_embedding": torch.zeros(6, 4)}, "lacks the tensor"),
         (without(random_control(TINY), "input_blocks.0.0.weight"), "lacks the tensor"),
         ({"lora_controlnet": torch.zeros(1)}, "lacks the tensor"),
     ],

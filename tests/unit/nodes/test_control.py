@@ -1,5 +1,6 @@
 """The control nodes through the real executor."""
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from models.control.edges import BadThresholds, find_edges
+from models.memory import Residency
+from models.sdxl import load_checkpoint
 from nodes.control import apply_controlnet, canny, cpds, fit_for_control, pyra_canny
-from tests.parity.control_reference import random_control, random_control_lora
-from tests.unit.nodes.conftest import PLAN, Nodes, Workshop, text_to_image
+from tests.parity.control_reference import random_control, random_control_lora, random_union
+from tests.unit.nodes.conftest import CHECKPOINT, PLAN, Nodes, Workshop, text_to_image
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +65,19 @@ def test_comfy_s_node_equals_focal_s_without_softness(workshop: Workshop) -> Non
     comfy = picture(workshop, controlled(workshop, "net.safetensors", "ControlNetApplyAdvanced", **window))
     own = {"weight": 0.8, "stop": 0.6, "softness": 0.0}
     assert np.array_equal(comfy, picture(workshop, controlled(workshop, "net.safetensors", "ApplyControl", **own)))
+
+
+def test_a_union_controlnet_is_told_what_it_sees(workshop: Workshop, models_dir: Path) -> None:
+    path = models_dir / "controlnet" / "union.safetensors"
+    model = load_checkpoint(models_dir / "checkpoints" / CHECKPOINT, Residency())[0]
+    save_file({k: v.clone() for k, v in random_union(model.unet.sizes, PLAN, 6).state_dict().items()}, path)
+    pictures = []
+    for kind in ("auto", "openpose", "depth"):
+        graph = controlled(workshop, "union.safetensors", "ApplyControl", weight=0.5, stop=1.0)
+        graph["14"] = {"class_type": "SetUnionControlNetType", "inputs": {"control_net": ["10", 0], "type": kind}}
+        graph["13"]["inputs"]["control_net"] = ["14", 0]
+        pictures.append(picture(workshop, graph))
+    assert not any(np.array_equal(a, b) for a, b in combinations(pictures, 2))
 
 
 def test_strength_0_leaves_the_conditioning_as_it_is() -> None:
