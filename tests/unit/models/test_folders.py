@@ -27,7 +27,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def folders(root: Path, **options) -> ModelFolders:
-    return ModelFolders([root], tiny_checkpoint=options.pop("tiny_checkpoint", None), **options)
+    """Without the embedded models, unless they are what a test is about."""
+    return ModelFolders([root], **{"tiny_checkpoint": None, "tiny_models": None} | options)
 
 
 def test_names_are_relative_sorted_and_keep_their_subfolder(root):
