@@ -77,7 +77,8 @@ def test_an_unknown_preset_is_ignored_with_a_warning():
     generation, warnings = resolve(replace(REQUEST, preset="../realistc"), FULL)
     assert generation.checkpoint == JUGGERNAUT
     assert "realistc" in warnings[0]
-    assert resolve(replace(REQUEST, preset="initial"), FULL)[0] == resolve(REQUEST, FULL)[0]
+    initial, _ = resolve(replace(REQUEST, preset="initial"), FULL)
+    assert replace(initial, request=REQUEST) == resolve(REQUEST, FULL)[0]
 
 
 @pytest.mark.parametrize(
