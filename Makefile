@@ -57,6 +57,7 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.jobs
+	$(BIN)/python -m benchmarks.api
 	$(BIN)/python -m benchmarks.png
 	$(BIN)/python -m benchmarks.sdxl
 
