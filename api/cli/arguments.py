@@ -35,9 +35,10 @@ def parser() -> argparse.ArgumentParser:
     graph.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(graph, LOCAL_SETTINGS)
 
-    models = commands.add_parser("models", help="list the model files that are found")
-    models.add_argument("action", choices=("list",), help="print names and sizes")
-    models.add_argument("kind", nargs="?", help="only this kind, such as checkpoints or loras")
+    models = commands.add_parser("models", help="list the model files that are found, or download missing ones")
+    models.add_argument("action", choices=("list", "download"), help="print names and sizes, or fetch files")
+    models.add_argument("names", nargs="*", help="kinds to list, such as loras; files to download")
+    models.add_argument("--always-new", action="store_true", help="fetch a preset's model though an older one is there")
     models.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(models, LOCAL_SETTINGS)
 

@@ -14,6 +14,11 @@ class ProgressLine:
         self._last = ""
         self._drawn = 0
 
+    @property
+    def live(self) -> bool:
+        """Whether somebody watches: a terminal."""
+        return self._live
+
     def show(self, percent: int, text: str) -> None:
         """Draw the state; a pipe gets a line per new text of another phase, not per step."""
         if not self._live:

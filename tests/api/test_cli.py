@@ -86,8 +86,13 @@ def test_a_bad_setting_is_exit_status_2(data, capsys):
 def test_models_are_listed(data, capsys):
     assert main(["models", "list", "--data", str(data), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["checkpoints"] == ["focal-tiny-sdxl.safetensors", "other.safetensors"]
-    assert told["loras"] == ["sub/a.safetensors"]
+    assert {"focal-tiny-sdxl.safetensors", "other.safetensors"} <= set(told["checkpoints"]["files"])
+    assert told["loras"]["files"][0] == "sub/a.safetensors"
+    (fast,) = [use for use in told["loras"]["used"] if use["needed"] == "sdxl_lcm_lora.safetensors"]
+    assert (fast["file"], fast["state"]) == ("", "only tiny" if fast["tiny"] else "missing")
+    assert fast["url"].startswith("https://")
+    assert main(["models", "list", "loras", "--data", str(data)]) == 0
+    assert fast["url"] in capsys.readouterr().out
     assert main(["models", "list", "checkpoints", "--data", str(data)]) == 0
     assert "other.safetensors" in capsys.readouterr().out
     assert main(["models", "list", "nonsense", "--data", str(data)]) == 1
