@@ -169,7 +169,10 @@ def test_every_field_refuses_an_object_in_its_place_and_takes_null_as_absent(cli
         ({"aspect_ratios_selection": "abc"}, ["body", "aspect_ratios_selection"]),
         ({"aspect_ratios_selection": "0*0"}, ["body", "aspect_ratios_selection"]),
         ({"performance_selection": "Slow"}, ["body", "performance_selection"]),
-        ({"performance_selection": "Lightning"}, ["body", "performance_selection"]),
+        (
+            {"performance_selection": "Lightning", "base_model_name": "other.safetensors"},
+            ["body", "performance_selection"],
+        ),
         ({"save_extension": "bmp"}, ["body", "save_extension"]),
         ({"meta_scheme": "nonsense"}, ["body", "meta_scheme"]),
         ({"refiner_model_name": "other.safetensors"}, ["body", "refiner_model_name"]),
