@@ -13,7 +13,7 @@ from models.masks.grounding_dino import GroundingDino as GroundingDinoValue
 from models.masks.grounding_dino import load_grounding_dino
 from models.masks.sam import Sam, load_sam
 from models.masks.u2net import MaskNetwork, open_mask_network
-from nodes.runtime import Runtime, file_identity, model_names
+from nodes.runtime import Runtime, current, file_identity, model_names
 from nodes.sockets import Image, Mask
 
 MaskModel = Annotated[MaskNetwork, Socket("MASK_MODEL")]
@@ -21,6 +21,13 @@ SamModel = Annotated[Sam, Socket("SAM_MODEL")]
 GroundingDino = Annotated[GroundingDinoValue, Socket("GROUNDING_DINO")]
 Boxes = Annotated[BoxesValue, Socket("BOXES")]
 Share = Annotated[float, Meta(ge=0.0, le=1.0), Widget(step=0.01)]
+
+
+def _vocabularies() -> list[str]:
+    runtime = current()
+    return runtime.folders.beside("inpaint") if runtime else []
+
+
 InpaintFile = Annotated[str, Choices(lambda: model_names("inpaint"))]
 
 
@@ -51,7 +58,9 @@ def mask_with_model(mask_model: MaskModel, image: Image, category: Literal["full
         file_identity("inpaint", vocabulary),
     ),
 )
-def load_grounding_dino_node(model_name: InpaintFile, vocabulary: InpaintFile, context: Context) -> GroundingDino:
+def load_grounding_dino_node(
+    model_name: InpaintFile, vocabulary: Annotated[str, Choices(_vocabularies)], context: Context
+) -> GroundingDino:
     """Open groundingdino_swint_ogc.pth, with the vocab.txt of bert-base-uncased. Needs the extra focal[masks]."""
     runtime: Runtime = context.runtime
     path, words = (runtime.folders.path("inpaint", name) for name in (model_name, vocabulary))
