@@ -13,12 +13,15 @@ from msgspec.structs import replace
 
 from graphs.catalog import Catalog
 from graphs.images import ImageText
+from graphs.inpaint_choice import chosen_inpaint
 from graphs.performance import PERFORMANCES
 from graphs.presets import DEFAULT_VAE
 from graphs.prompts import clean_line
 from graphs.request import GenerationRequest, Refused
+from graphs.request_parts import Preprocessing
 from graphs.resolve import Generation, resolve
 from graphs.styles import EXPANSION
+from graphs.uov import DISABLED, chosen
 
 logger = logging.getLogger(__name__)
 
@@ -124,9 +127,24 @@ def one_picture(generation: Generation, text: ImageText) -> GenerationRequest:
         refiner_swap_method=generation.refiner.method if generation.refiner else "joint",
         overwrite_step=-1 if generation.steps == mode.steps else generation.steps,
         freeu=generation.freeu,
-        inpaint=replace(asked.inpaint, additional_prompt="") if asked.inpaint else None,  # the prompt has it already
-        **{name: getattr(asked, name) for name in FLOW if name != "inpaint"},
+        **_done(asked),
     )
+
+
+def _done(asked: GenerationRequest) -> dict[str, Any]:
+    """What was done to which pictures; what is there but has no effect is not said."""
+    repainted = asked.inpaint if chosen(asked) is None and chosen_inpaint(asked, []) else None
+    prompts = tuple(prompt for prompt in asked.image_prompts if prompt.weight != 0 and prompt.stop != 0)
+    done = {name: getattr(asked, name) for name in FLOW} | {
+        "inpaint": replace(repainted, additional_prompt="") if repainted else None,  # the prompt has it already
+        "image_prompts": prompts,
+        "preprocessing": asked.preprocessing if prompts else Preprocessing(),
+    }
+    if chosen(asked) is None:
+        picture = asked.input_image if repainted else None
+        done |= {"uov_method": DISABLED, "upscale_value": None, "input_image": picture}
+        done |= {"overwrite_vary_strength": -1, "overwrite_upscale_strength": -1}
+    return done
 
 
 def _settled(said: GenerationRequest | None, catalog: Catalog) -> Generation | None:
