@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.arena import Place
 from models.errors import BadModelFile
 from models.formats.inpaint_files import QuantizedDelta, read_head, read_patch
 from models.lora import MAX_UNMATCHED
@@ -88,14 +89,30 @@ def stem_features(head: Tensor, latent: Tensor, cells: Tensor) -> Tensor:
 
 def _fitted(model: "Model", path: Path) -> InpaintPatch:
     """Fit a patch to a UNet; as with LoRAs, up to 12 strange weights are ignored."""
-    changes = read_patch(path)
     places = model.unet.arena.places
-    wrong = [name for name, delta in changes.items() if name not in places or places[name].shape != delta.values.shape]
+    changes = {name: _as_here(delta, places.get(name)) for name, delta in read_patch(path).items()}
+    wrong = [name for name, delta in changes.items() if delta is None]
     if len(wrong) > MAX_UNMATCHED:
         fault = f"changes {len(wrong)} weights that this UNet does not have (the first: {wrong[0]})"
         raise BadModelFile(path, fault, "It was made for another model; inpaint without an engine (None).")
     if wrong:
         logger.warning("%s: %d weights do not fit and are ignored", path.name, len(wrong))
     status = path.stat()
-    fitting = {name: delta for name, delta in changes.items() if name not in wrong}
+    fitting = {name: delta for name, delta in changes.items() if delta is not None}
     return InpaintPatch((str(path.resolve()), status.st_size, status.st_mtime_ns), fitting)
+
+
+def _as_here(delta: QuantizedDelta, place: Place | None) -> QuantizedDelta | None:
+    """Return the change in the shape of its weight; None where it does not fit.
+
+    Files store 1 × 1 convolutions as (out, in, 1, 1); here they are matrices.
+    """
+    if place is None:
+        return None
+    shape, found = tuple(place.shape), tuple(delta.values.shape)
+    if found == shape:
+        return delta
+    if found != (*shape, 1, 1):
+        return None
+    low, high = (bound[..., 0, 0] if bound.dim() == len(found) else bound for bound in (delta.low, delta.high))
+    return QuantizedDelta(delta.values.reshape(shape), low, high)

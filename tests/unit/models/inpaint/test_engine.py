@@ -29,6 +29,17 @@ def patch_entry(shape: tuple[int, ...], seed: int) -> tuple[torch.Tensor, ...]:
     return values, torch.tensor(-0.02), torch.tensor(0.03)
 
 
+# 1 × 1 convolutions, which published checkpoints and patches store as (out, in, 1, 1).
+POINTWISE = {"input_blocks.4.0.skip_connection.weight", "output_blocks.0.0.skip_connection.weight"}
+
+
+def as_published(name: str, entry: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    values, low, high = entry
+    if name.removeprefix("diffusion_model.") not in POINTWISE:
+        return entry
+    return values[..., None, None], low.reshape(1, 1, 1, 1), high
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Model:
     path = tmp_path_factory.mktemp("engine") / "random.safetensors"
@@ -43,7 +54,9 @@ def files(model, tmp_path):
     patch = {
         f"diffusion_model.{name}": patch_entry(shape, i) for i, (name, shape) in enumerate(shapes.items()) if i % 2
     }
-    torch.save(patch, tmp_path / "p.fooocus.patch")
+    patch |= {f"diffusion_model.{name}": patch_entry(shapes[name], 5) for name in shapes if name in POINTWISE}
+    published = {name: as_published(name, entry) for name, entry in patch.items()}
+    torch.save(published, tmp_path / "p.fooocus.patch")
     torch.save({"head": normal(7, (model.unet.sizes.model_channels, 5, 3, 3)) / 10}, tmp_path / "head.pth")
     return tmp_path / "head.pth", tmp_path / "p.fooocus.patch", patch
 
