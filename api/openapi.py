@@ -10,6 +10,7 @@ from msgspec import UNSET
 from api.field_words import words_of
 from api.operations import FORM, JSON, Answer, Operation
 
+EVENT = {"description": "One event: its `data` is JSON text.", "type": ["object", "string"]}
 COMPONENTS = "#/components/schemas/{name}"
 PICTURE_TEXT = {"type": ["string", "null"], "description": "Base64, a data URI or an http(s) address."}
 PICTURE_FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
@@ -161,6 +162,9 @@ def _answer(answer: Answer, schemas: _Schemas) -> dict[str, Any]:
         example = {} if answer.example is UNSET else {"example": msgspec.to_builtins(answer.example)}
         content[JSON] = {"schema": schemas.of(answer.type), **example}
     for media in answer.media:
+        if media == "text/event-stream":
+            content[media] = {"schema": EVENT}
+            continue
         text = media.startswith("text/")
         content[media] = {"schema": {"type": "string"} if text else {"type": "string", "format": "binary"}}
         if text and answer.example is not UNSET:
