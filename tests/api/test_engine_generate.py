@@ -339,7 +339,7 @@ class TestRecord:
         assert params["image_seed"] >= 0
         again = made(client, **params)
         assert again["req_params"] == params
-        assert client.get(again["result"][0]).content == client.get(first["result"][0]).content
+        assert opened(client, again["result"][0]).tobytes() == opened(client, first["result"][0]).tobytes()
 
     def test_pictures_of_a_request_are_urls_that_need_no_key(self, make_client):
         client = make_client(apikey="k")
