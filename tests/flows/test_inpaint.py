@@ -11,8 +11,8 @@ from engine.events import Failed
 from graphs.request import Inpaint
 from models.sdxl import load_checkpoint
 from models.tiny.scenes import Scene, Thing, draw
-from tests.flows.darkroom import Darkroom
-from tests.flows.measure_inpaint import inpaint_figures, nearest, outpaint_figures, soft_region
+from tests.flows.darkroom import Darkroom, pixels
+from tests.flows.measure_inpaint import inpaint_figures, mask_picture, nearest, outpaint_figures, outside, soft_region
 
 COUNT = 4
 CYAN = Scene("cyan", (Thing("square", "black", "small", "center"),))
@@ -143,3 +143,13 @@ def test_an_engine_changes_the_inside_only(room: Darkroom):
     kept = ~soft_region(values(painted(128, 128, box))[..., 0] > 0)
     assert np.array_equal(values(engined)[kept], values(picture)[kept])
     assert not np.array_equal(values(engined), values(plain))
+
+
+def test_an_engine_makes_another_filling_and_leaves_the_outside_alone(room: Darkroom):
+    """Which filling fits better is counted by measure_engine.py; here: it is used, and only inside."""
+    given = draw(Scene("white", (Thing("circle", "red", "large", "center"),)), 128, 128, random.Random(1))
+    asked = {"prompt": "a red circle", "input_image": room.put(given), "overwrite_step": 4}
+    mask = room.put(mask_picture(), "mask.png").name
+    with_engine, alone = (room.make(**asked, inpaint=Inpaint(mask=mask, engine=engine))[0] for engine in (None, "None"))
+    assert not np.array_equal(pixels(with_engine), pixels(alone))
+    assert np.array_equal(outside(with_engine), outside(given))
