@@ -1,4 +1,4 @@
-"""How well pictures are put into words, blacked out and asked for in more words: `python -m tests.flows.measure_describe`.
+"""Pictures put into words, blacked out, asked for in more words, in figures: `python -m tests.flows.measure_describe`.
 
 Held-out scenes, the tiny models, the product's own path. Prints the figures as JSON.
 """
@@ -108,7 +108,7 @@ class BlackedOut:
 
 
 def blacked_out(room: Darkroom, count: int, seed: int = 11) -> BlackedOut:
-    """Generate `count` unwanted pictures and `count` others, with the checker and without. Gray is held out for both."""
+    """Generate `count` unwanted pictures and `count` others, with the checker and without. Gray is held out."""
     rng = random.Random(seed)
     grounds = [name for name in BACKGROUNDS if name != "gray"]
     bad = [Scene(rng.choice(grounds), (Thing(*UNWANTED, "large", rng.choice(PLACES)),)) for _ in range(count)]
@@ -131,7 +131,7 @@ def _black(picture: Image.Image) -> bool:
 
 @dataclass
 class Expanded:
-    """Share of the pictures that show what was asked for, with Fooocus V2 and without; changed: of those that differ."""
+    """Share of the pictures that show what was asked for, with Fooocus V2 and without; changed: that differ."""
 
     right_with: float
     right_without: float
