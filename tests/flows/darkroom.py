@@ -16,6 +16,7 @@ from engine.jobs.workbench import Workbench
 from graphs.flows import compile_request
 from graphs.request import GenerationRequest, InputImage
 from graphs.save import Compiled
+from nodes import runtime
 
 
 class Darkroom:
@@ -42,6 +43,7 @@ class Darkroom:
 
     def run(self, graph: dict[str, Any], outputs: list[str]) -> list[Image.Image]:
         """Run a graph in API format; gives what its outputs saved, in their order."""
+        runtime._running[:] = [self.bench.runtime]  # a process has one worker; tests may have several rooms
         self.jobs += 1
         self.events = []
         run = Run(f"job-{self.jobs}", 1, graph, tuple(outputs), {})

@@ -264,7 +264,8 @@ def _jobs() -> list[Operation]:
 
 
 def _tools() -> list[Operation]:
-    refused = refusals(body=True)
+    unreadable = Answer(description="The form cannot be read.", type=Detail, example=Detail("Invalid multipart data."))
+    refused = {400: unreadable, **refusals(body=True)}
     picture = f"data:image/png;base64,{PNG}"
     return [
         Operation(
