@@ -27,7 +27,7 @@ from models.sdxl import Clip, Model, encode_tokens, load_checkpoint
 from models.tiny import CHECKPOINT, CLIP_VISION, IP_ADAPTER, IP_ADAPTER_FACE, WORK
 from models.tiny.captions import caption, plain_caption, style_only
 from models.tiny.pool import Pool
-from models.tiny.scenes import BACKGROUNDS, Scene, Thing, draw
+from models.tiny.scenes import BACKGROUNDS, PLACES, SIZES, Scene, Thing, draw
 from models.tiny.text import tokenize
 from models.tiny.train import noise_schedule
 from models.tiny.train_vision import as_pixels, load, normalised
@@ -44,7 +44,8 @@ WEIGHT_CAP, LEAN = 30, 0.65  # of the loss and of the timesteps, as in `models.t
 FULL_WEIGHT = 0.4  # share of samples with weight 1; the rest lies between LEAST_WEIGHT and 1
 LEAST_WEIGHT = 0.5
 SAID_AT_ONCE = 64  # pictures whose captions are learned together
-SPLIT = 0.5  # share of the scenes of two objects that two references show
+PAIRS, SPLIT = 0.5, 0.8  # share of the scenes of two objects, and of these the share that two references show
+IN_PLACE, SAME_GROUND = 0.6, 0.75  # share of such references whose object lies where it shall, on what it shall lie
 GENERIC = ("a picture", "a shape", "an image of a shape", "a shape on a background", "a photo of a shape", "a drawing")
 FACE_MARGIN = (1.05, 1.5)  # the crop's half side in radii of the object
 
@@ -131,15 +132,23 @@ def reference(scene: Scene, kind: str, rng: random.Random) -> Image.Image:
     if kind == "plus":
         return draw(scene, *SIZE, rng)
     if kind in ("1", "2"):
-        places = {"beside": ("left", "right"), "stacked": ("top", "bottom")}[scene.arrangement or "beside"]
-        thing = replace(scene.things[int(kind) - 1], place=places[int(kind) - 1], size="small")
-        return draw(Scene(scene.background, (thing,)), *SIZE, rng)
+        return draw(alone(scene, int(kind) - 1, rng), *SIZE, rng)
     thing = scene.things[0]
     background = rng.choice([name for name in BACKGROUNDS if name != thing.colour])
     picture = draw(Scene(background, (Thing(thing.shape, thing.colour, "large", "center"),)), 192, 192, rng)
     half = rng.uniform(*FACE_MARGIN) * 0.32 * 192
     x, y = (96 + rng.uniform(-4, 4) for _ in range(2))
     return picture.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
+
+
+def alone(scene: Scene, which: int, rng: random.Random) -> Scene:
+    """Return one of two things by itself: mostly small and in its place, else of any size anywhere."""
+    places = {"beside": ("left", "right"), "stacked": ("top", "bottom")}[scene.arrangement or "beside"]
+    thing = replace(scene.things[which], size="small", place=places[which])
+    if rng.random() > IN_PLACE:
+        thing = replace(thing, size=rng.choice(SIZES), place=rng.choice(PLACES))
+    grounds = [scene.background if rng.random() < SAME_GROUND else name for name in BACKGROUNDS if name != thing.colour]
+    return Scene(rng.choice(grounds), (thing,))
 
 
 def prompt(scene: Scene, kind: str, rng: random.Random) -> str:
@@ -184,11 +193,15 @@ class Data:
         self._scenes = [pool.scenes[SIZE][i] for i in chosen]
         self._latents, self._time_ids = pool.latents[SIZE][chosen], pool.time_ids[SIZE][chosen]
         self._references = {which: References(base.vision, self._scenes, which, rng) for which in (kind, "1", "2")}
+        self._pairs = [i for i, scene in enumerate(self._scenes) if scene.arrangement]
         self._alphas = noise_schedule()
 
     def batch(self, count: int) -> Batch:
         rng = self._rng
-        index = [rng.randrange(len(self._scenes)) for _ in range(count)]
+        index = [
+            rng.choice(self._pairs) if self._pairs and rng.random() < PAIRS else rng.randrange(len(self._scenes))
+            for _ in range(count)
+        ]
         words = [prompt(self._scenes[i], self._kind, rng) for i in index]
         split = [self._kind == "plus" and self._scenes[i].arrangement and rng.random() < SPLIT for i in index]
         states = self._states(index, ["1" if two else self._kind for two in split])

@@ -14,18 +14,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from graphs.request_parts import ImagePrompt, Preprocessing
 from models.tiny.evaluate import double_scenes
 from models.tiny.measure import measure
-from models.tiny.scenes import BACKGROUNDS, PLACES, SIZES, Scene, Thing, combinations, draw
+from models.tiny.scenes import BACKGROUNDS, COLOURS, PLACES, SIZES, Scene, Thing, combinations, draw
 from tests.flows.darkroom import Darkroom
 
 SIDE = 128
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.6, 1.0)
 STOPS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 GENERIC = "a picture of a shape"
+NEAR = 36  # largest difference of a channel at which a pixel counts as of a colour
 MARGIN = 1.2  # of a close-up: its half side in radii of the object
 
 
@@ -48,7 +50,7 @@ class Figures:
 
     full: weight and stop 1, without a prompt. by_weight, by_stop: mean share of background, colour and shape that
     arrives, without a prompt, at stop 1 and at weight 1. two: shares of the pictures that show the colours, and the
-    shapes, of both of two references, each in its place. face: a close-up on another background as FaceSwap, whose
+    shapes, of both of two references, each in its place; and that show both colours anywhere. face: a close-up on another background as FaceSwap, whose
     prompt says background and place: shares that show the close-up's colour and shape, and the prompt's background.
     """
 
@@ -102,7 +104,7 @@ def carried(
 def two_references(room: Darkroom, count: int, seed: int) -> dict[str, float]:
     """Show each of two objects, on one background, in a picture of its own."""
     rng = random.Random(seed)
-    hits = {"background": 0, "both colours": 0, "both shapes": 0}
+    hits = {"background": 0, "both colours": 0, "both shapes": 0, "both colours anywhere": 0}
     for number, scene in enumerate(double_scenes(count, rng)):
         places = ("left", "right") if scene.arrangement == "beside" else ("top", "bottom")
         prompts = []
@@ -116,7 +118,14 @@ def two_references(room: Darkroom, count: int, seed: int) -> dict[str, float]:
         hits["background"] += reading.background == scene.background
         hits["both colours"] += all(thing.colour == found.colour for thing, found in pairs)
         hits["both shapes"] += all(thing.shape == found.shape for thing, found in pairs)
+        hits["both colours anywhere"] += all(shows(made, thing.colour) for thing in scene.things)
     return {name: round(found / count, 4) for name, found in hits.items()}
+
+
+def shows(picture: Image.Image, colour: str) -> bool:
+    """Tell whether a palette's colour covers at least a hundredth of a picture."""
+    distance = np.abs(np.asarray(picture.convert("RGB"), dtype=np.float32) - COLOURS[colour]).max(-1)
+    return float((distance < NEAR).mean()) >= 0.01
 
 
 def close_up(thing: Thing, rng: random.Random) -> Image.Image:
