@@ -50,8 +50,9 @@ class Figures:
 
     full: weight and stop 1, without a prompt. by_weight, by_stop: mean share of background, colour and shape that
     arrives, without a prompt, at stop 1 and at weight 1. two: shares of the pictures that show the colours, and the
-    shapes, of both of two references, each in its place; and that show both colours anywhere. face: a close-up on another background as FaceSwap, whose
-    prompt says background and place: shares that show the close-up's colour and shape, and the prompt's background.
+    shapes, of both of two references, each in its place; and that show both colours anywhere. face: a close-up on
+    another background as FaceSwap, whose prompt says background and place: shares that show the close-up's colour and
+    shape, and the prompt's background.
     """
 
     empty: Carried
