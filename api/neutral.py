@@ -111,8 +111,10 @@ def inpaint(
     """What to repaint. distances: left, top, right, bottom. A mask with nothing painted counts as none."""
     if mask is not None and not mask.painted:
         warnings.append("Nothing in the mask is white: it counts as none.")
+        mask = None
     return parts.Inpaint(
-        mask=mask.stored.name if mask is not None and mask.painted else None,
+        mask=mask.stored.name if mask is not None else None,
+        mask_size=(mask.stored.width, mask.stored.height) if mask is not None else None,
         outpaint=sides,
         distances=distances,
         additional_prompt=additional_prompt,

@@ -18,6 +18,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 PREFIX = "inpaint."
 MAX_SIDE = 16384  # pixels
+SAME_SHAPE = 0.05  # part by which the proportions of a mask may differ from those of its picture
 
 
 class Padding(Struct, frozen=True):
@@ -54,6 +55,7 @@ def chosen_inpaint(request: GenerationRequest, warnings: list[str]) -> Repaint |
         warnings.append("There is neither a mask nor a side to extend: the picture is not used, only the prompt.")
         return None
     picture = _picture(request.input_image)
+    _check_shape(picture, asked.mask_size)
     padding = _padding(picture, asked)
     strength, field = float(asked.strength), float(asked.respective_field)
     if padding is not None:
@@ -99,6 +101,20 @@ def _check_size(field: str, height: int, width: int) -> None:
             field,
             f"The picture would have {width}x{height} pixels.",
             f"Pictures of up to {MAX_PIXELS} pixels (4096x4096), {MAX_SIDE} per side, can be inpainted.",
+        )
+
+
+def _check_shape(picture: InputImage, mask: tuple[int, int] | None) -> None:
+    """Refuse a mask that was drawn on another picture; one of another size is brought to the picture's later."""
+    if mask is None:
+        return
+    width, height = mask
+    fitting = height * picture.width / picture.height  # a mask as high as this one, of the picture's proportions
+    if abs(width - fitting) > max(1, SAME_SHAPE * fitting):
+        raise Refused(
+            PREFIX + "mask",
+            f"The mask has {width}x{height} pixels and the picture {picture.width}x{picture.height}.",
+            "Send a mask of the picture's proportions; its size may be another one.",
         )
 
 

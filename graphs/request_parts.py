@@ -29,7 +29,8 @@ class InputImage(Struct, frozen=True):
 class Inpaint(Struct, frozen=True, omit_defaults=True):
     """What to repaint of the input image, and how. `graphs.inpaint_choice` reads it.
 
-    mask: the name of a picture in the input folder, white where to repaint. outpaint: sides to extend the picture by,
+    mask: the name of a picture in the input folder, white where to repaint. mask_size: its width and height in pixels,
+    if they are to be checked. outpaint: sides to extend the picture by,
     of left, top, right, bottom. distances: pixels for left, top, right, bottom; what is not above 0 becomes 30 % of the
     picture. additional_prompt: put in front of the prompt. strength: share of the noise, 0..1. respective_field: 0
     shows the model only the surroundings of the mask, 1 the whole picture. erode_or_dilate: pixels to grow the mask by,
@@ -38,6 +39,7 @@ class Inpaint(Struct, frozen=True, omit_defaults=True):
     """
 
     mask: str | None = None
+    mask_size: tuple[int, int] | None = None
     outpaint: Sequence[str] = ()
     distances: tuple[int, int, int, int] = (0, 0, 0, 0)
     additional_prompt: str = ""
