@@ -1,5 +1,6 @@
 """One table from error codes to each contract's own error shape."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,13 +71,18 @@ class NotFound(FocalError):
 
 
 def shown(value: Any) -> Any:
-    """The refused value, cut to INPUT_SHOWN characters so that no megabytes of base64 come back."""
-    if isinstance(value, str):
-        return value if len(value) <= INPUT_SHOWN else value[:INPUT_SHOWN] + "…"
-    if isinstance(value, dict | list):
-        text = msgspec.json.encode(value).decode()
-        return value if len(text) <= INPUT_SHOWN else text[:INPUT_SHOWN] + "…"
-    return value
+    """The refused value, cut to INPUT_SHOWN characters so that no megabytes of base64 come back.
+
+    What JSON cannot hold (an infinity, half a character, a set: Python's spelling is read in forms) is shown as text.
+    """
+    if isinstance(value, str) and len(value) > INPUT_SHOWN:
+        value = value[:INPUT_SHOWN] + "…"
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError):
+        return repr(value)[:INPUT_SHOWN]
+    return value if isinstance(value, str) or len(text) <= INPUT_SHOWN else text[:INPUT_SHOWN] + "…"
 
 
 def status_of(error: FocalError) -> int:

@@ -49,7 +49,9 @@ def open_image(data: bytes, formats: Sequence[str] = tuple(UPLOAD_EXTENSIONS)) -
         if image.width * image.height > MAX_PIXELS:
             raise BadImage(f"The image has {image.width}x{image.height} pixels.")
         image.load()
-    except (UnidentifiedImageError, Image.DecompressionBombError, *BROKEN) as error:
+    except UnidentifiedImageError as error:  # its text names only the buffer
+        raise BadImage("The file is not an image that can be read: no known format.") from error
+    except (Image.DecompressionBombError, *BROKEN) as error:
         raise BadImage(f"The file is not an image that can be read: {error}.") from error
     return image
 

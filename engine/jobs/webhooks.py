@@ -150,7 +150,7 @@ class Webhooks:
     async def _send(self, job: Job) -> None:
         url, payload = self._payload_of(job)
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise DeliveryRefused(f"{url!r} is not an http(s) address")
+            raise DeliveryRefused(f"{url[:200]!r} is not an http(s) address")
         status = await self._post(url, msgspec.json.encode(payload))
         if 200 <= status < 300:
             return

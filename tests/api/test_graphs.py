@@ -59,6 +59,7 @@ class TestPrompt:
         entry = wait_for_history(client, answer["prompt_id"])
         number, id, kept, extra, outputs = entry["prompt"]
         assert (number, id, extra, outputs) == (answer["number"], answer["prompt_id"], {}, ["6"])
+        assert isinstance(number, int)
         assert kept["1"]["_meta"] == {"title": "Load"}
         (image,) = entry["outputs"]["6"]["images"]
         assert set(image) >= {"filename", "subfolder", "type"}

@@ -41,7 +41,7 @@ async def post_prompt(request: Request) -> Response:
         error = verdict["error"] or shapes.prompt_error("prompt_no_outputs", "Prompt has no outputs")["error"]
         return Json({"error": error, "node_errors": verdict["node_errors"]}, 400)
     job = await served.jobs.submit(_new_job(body, verdict))
-    return Json({"prompt_id": job.id, "number": job.number, "node_errors": verdict["node_errors"]})
+    return Json({"prompt_id": job.id, "number": shapes.number(job), "node_errors": verdict["node_errors"]})
 
 
 def _new_job(body: dict[str, Any], verdict: dict[str, Any]) -> NewJob:

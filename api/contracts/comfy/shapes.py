@@ -12,7 +12,12 @@ def item(job: Job) -> list[Any]:
     """`[number, prompt_id, graph, extra_data, outputs_to_execute]`, without credentials."""
     hidden = SECRET_EXTRAS | INTERNAL_EXTRAS
     extra = {name: value for name, value in job.extra.items() if name not in hidden}
-    return [job.number, job.id, job.graph, extra, list(job.outputs)]
+    return [number(job), job.id, job.graph, extra, list(job.outputs)]
+
+
+def number(job: Job) -> float:
+    """The place in the queue; a whole number without a fraction, because typed clients read an integer."""
+    return int(job.number) if abs(job.number) < 2**53 and job.number.is_integer() else job.number
 
 
 def history(job: Job) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""What error answers echo of a refused value."""
+
+import json
+
+import pytest
+
+from api.errors import INPUT_SHOWN, shown
+
+
+@pytest.mark.parametrize("value", [None, True, 5, 2.5, "x", "é" * INPUT_SHOWN, [1, "a"], {"a": None}])
+def test_a_short_value_is_shown_as_it_came(value):
+    assert shown(value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 999, ["x" * 999], float("inf"), [float("nan")], "\ud800", {"a": "\ud800"}, {1, 2}, {(1, 2): 3}, b"x", 1j],
+)
+def test_what_is_shown_is_short_and_can_be_sent(value):
+    assert len(json.dumps(shown(value), ensure_ascii=False, allow_nan=False).encode()) < INPUT_SHOWN + 50
+
+
+def test_an_infinity_in_a_form_is_refused_as_a_field(client):
+    files = {"input_image": b"x"}
+    for text in ("1e999", "[1e999]", "{1, 2}", "['\\ud800']"):
+        sent = {"uov_method": "Upscale (2x)", "loras": text}
+        reply = client.post("/v1/generation/image-upscale-vary", data=sent, files=files)
+        assert reply.status_code == 422
+        assert all(fault["loc"][:2] == ["body", "loras"] for fault in reply.json()["detail"])
