@@ -19,23 +19,28 @@ from graphs.resolve import Generation
 from graphs.save import Compiled, ImagePlan
 from graphs.uov import MAX_PIXELS, Upscale, chosen
 
+NOTHING_TO_DO = (
+    "Nothing was done, and there is no picture: no stage is active and the upscale or vary method is Disabled. "
+    "Enable a stage that says what to look for, or choose a method."
+)
+
 
 def enhance_picture(request: GenerationRequest, enhance: Enhance, picture: InputImage, catalog: Catalog) -> Compiled:
-    """Compile a request that enhances one picture of its own. Raises Refused for what cannot be done."""
+    """Compile a request that enhances one picture of its own. Raises Refused for what cannot be done.
+
+    Without a stage or a method it makes no picture, as in Fooocus: the graph only says so.
+    """
     warnings: list[str] = []
     plan = settled(request, enhance, warnings)
-    if not plan.has_work:
-        raise Refused(
-            "enhance.stages",
-            "There is nothing to do: no stage is active and the upscale or vary method is Disabled.",
-            "Enable a stage that says what to look for, or choose a method.",
-        )
     if picture.width < 1 or picture.height < 1 or picture.width * picture.height > MAX_PIXELS:
         size, most = f"{picture.width}x{picture.height}", f"{MAX_PIXELS} pixels (4096x4096)"
         raise Refused("enhance.image", f"The picture has {size} pixels.", f"Pictures of up to {most} can be enhanced.")
     g = GraphBuilder()
-    start = Picture(g.LoadImage(image=picture.name), picture.height, picture.width)
     line = Line(g, replace(request, image_number=1), plan, catalog, warnings)
+    if not plan.has_work:
+        said = g.ShowText(text=NOTHING_TO_DO)
+        return Compiled(g.build(), [], [*warnings, NOTHING_TO_DO], False, line.generation, [said.node_id])
+    start = Picture(g.LoadImage(image=picture.name), picture.height, picture.width)
     images = line.run([start], first_index=0)
     return Compiled(g.build(), images, warnings, not request.disable_preview, line.generation)
 

@@ -25,6 +25,7 @@ class Plan(Struct, frozen=True):
     order: str
     prompt_type: str
     final_only: bool
+    show_masks: bool
 
     @property
     def has_work(self) -> bool:
@@ -53,6 +54,7 @@ def settled(request: GenerationRequest, enhance: Enhance, warnings: list[str]) -
         order=_listed(enhance.uov_order, ORDERS, "enhance.uov_order"),
         prompt_type=_listed(enhance.uov_prompt_type, PROMPT_TYPES, "enhance.uov_prompt_type"),
         final_only=enhance.save_final_only,
+        show_masks=enhance.show_masks,
     )
 
 

@@ -19,7 +19,7 @@ from graphs.request import GenerationRequest
 from graphs.request_parts import EnhanceStage
 from graphs.resolve import Generation, resolve
 from graphs.sampling import encode_prompts, sample
-from graphs.save import ImagePlan, save
+from graphs.save import ImagePlan, save, save_plain
 from graphs.uov import Upscale, Vary, chosen
 from graphs.upscale import DECODE_OVERLAP_PX, ENCODE_OVERLAP_PX, TILE_PX, enlarge, installed_upscaler
 
@@ -33,12 +33,14 @@ class Picture(Struct, frozen=True):
 
 
 class Pass(Struct, frozen=True):
-    """What one pass made. saved: the picture to save, none of it where the pass was left out at run time."""
+    """What one pass made. saved: the picture to save, none of it where the pass was left out at run time. mask: of a
+    stage, what it repainted."""
 
     picture: Picture
     saved: Node | Link
     text: ImageText
     generation: Generation
+    mask: Node | None = None
 
 
 class Line:
@@ -59,7 +61,12 @@ class Line:
         plans: list[ImagePlan] = []
         for picture in pictures:
             passes = self._passes(picture)
-            for made in passes[-1:] if self.plan.final_only else passes:
+            for made in passes:
+                if self.plan.show_masks and made.mask is not None:
+                    shown = self.g.MaskToImage(mask=made.mask)
+                    plans.append(save_plain(self.g, shown, made.generation, first_index + len(plans)))
+                if self.plan.final_only and made is not passes[-1]:
+                    continue
                 image = made.picture.image if self.plan.final_only else made.saved
                 text = replace(made.text, index=first_index + len(plans))
                 plans.append(save(self.g, image, text, made.generation, self.catalog))
@@ -122,7 +129,7 @@ class Line:
         counted = {} if found.count is None else {"count": found.count}
         taken = g.TakeIfMasked(original=picture.image, mask=mask, changed=pasted(g, base, area, sampled), **counted)
         generation = sized(generation, picture.height, picture.width, stage.respective_field, catalog)
-        return Pass(replace(picture, image=taken), taken[1], text, generation)
+        return Pass(replace(picture, image=taken), taken[1], text, generation, mask)
 
     def _engine(self, stage: EnhanceStage, generation: Generation) -> Engine | None:
         preset = self.catalog.preset(self.request.preset or "initial") or self.catalog.preset_in_force

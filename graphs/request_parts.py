@@ -129,6 +129,7 @@ class Enhance(Struct, frozen=True, omit_defaults=True):
     """What to do to each finished picture, or to the picture given here. `graphs.enhance` reads it.
 
     uov_order, uov_prompt_type: Fooocus' words (behaviour §1.3). save_final_only: stages before the last are not kept.
+    show_masks: each stage's mask is a picture of the answer as well, in front of what the stage made.
     """
 
     image: InputImage | None = None
@@ -137,3 +138,4 @@ class Enhance(Struct, frozen=True, omit_defaults=True):
     uov_order: str = "Before First Enhancement"
     uov_prompt_type: str = "Original Prompts"
     save_final_only: bool = False
+    show_masks: bool = False

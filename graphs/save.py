@@ -26,18 +26,22 @@ class ImagePlan(Struct, frozen=True):
 
 
 class Compiled(Struct, frozen=True):
-    """A request as a graph. `preview`: the caller wants to see steps. `warnings`: what differs from the request."""
+    """A request as a graph. `preview`: the caller wants to see steps. `warnings`: what differs from the request.
+
+    said: nodes to run the graph for that make no picture.
+    """
 
     graph: Graph
     images: Sequence[ImagePlan]
     warnings: Sequence[str]
     preview: bool
     generation: Generation
+    said: Sequence[str] = ()
 
     @property
     def outputs(self) -> list[str]:
         """Ids of the nodes to run the graph for."""
-        return [image.node_id for image in self.images]
+        return [*(image.node_id for image in self.images), *self.said]
 
 
 def save_plain(g: GraphBuilder, picture: Node | Link, generation: Generation, index: int = 0) -> ImagePlan:

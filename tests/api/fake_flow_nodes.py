@@ -115,10 +115,10 @@ def mask_with_model(mask_model: Loaded, image: Picture, category: str = "full") 
     return mask
 
 
-@node("TakeIfMasked", category="mask")
-def take_if_masked(original: Picture, mask: Mask, changed: Picture) -> Picture:
+@node("TakeIfMasked", category="mask", outputs=("IMAGE", "CHANGED"))
+def take_if_masked(original: Picture, mask: Mask, changed: Picture) -> tuple[Picture, Picture]:
     """The changed one."""
-    return changed
+    return changed, changed
 
 
 @node("MaskPreview", category="mask", output=True)
@@ -177,5 +177,28 @@ def load_checker(model_name: str) -> Loaded:
 @node("BlackOutUnsafe", category="image")
 def black_out(safety_checker: Loaded, images: Picture) -> Picture:
     """Black."""
-    size = (images["width"] // 8, images["height"] // 8) if isinstance(images, dict) else images.size
-    return Image.new("RGB", size)
+    return Image.new("RGB", _drawn(images).size)
+
+
+@node("ImageBatch", category="image")
+def batch(image1: Picture, image2: Picture) -> Picture:
+    """A list."""
+    return [*(image1 if isinstance(image1, list) else [image1]), image2]
+
+
+@node("ImageGrid", category="image")
+def grid(images: Picture) -> Picture:
+    """In rows of two, on black."""
+    pictures = [_drawn(image) for image in images]
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (2 * width, (len(pictures) + 1) // 2 * height))
+    for number, image in enumerate(pictures):
+        sheet.paste(image, (number % 2 * width, number // 2 * height))
+    return sheet
+
+
+def _drawn(picture: Picture) -> Image.Image:
+    """What the decoder gives is a size and a colour."""
+    if isinstance(picture, Image.Image):
+        return picture
+    return Image.new("RGB", (picture["width"] // 8, picture["height"] // 8), picture["colour"])

@@ -467,8 +467,6 @@ def test_enhancing_over_the_form_and_json(client):
     job = client.post(ENHANCE.format(1), data=form, files=files).json()
     assert job["job_type"] == "Image Enhancement"
     assert len(poll(client, job["job_id"])["job_result"]) == 1
-    nothing = client.post(ENHANCE.format(2), json=body)
-    assert fault(nothing)["loc"] == ["body", "enhance_ctrlnets"]
     reply = client.post(ENHANCE.format(1), data=form | {"enhance_mask_box_threshold_3": "2"}, files=files)
     assert fault(reply)["loc"] == ["body", "enhance_mask_box_threshold_3"]
 

@@ -341,6 +341,7 @@ ROWS: dict[str, Row] = {
     "enhance.uov_order": Row(TWICE, "After Last Enhancement", order("FitForVary", "CropForInpaint")),
     "enhance.uov_prompt_type": Row(WOLF_LAST, "Last Filled Enhancement Prompts", counts("a wolf", 1, 2)),
     "enhance.save_final_only": Row(TWICE, True, pictures(2, 1)),
+    "enhance.show_masks": Row(TWICE, True, pictures(2, 3)),
     "enhance.stages.masking": Row(STAGED, Masking(model="u2net"), no_more("SamLoader")),
     "enhance.stages.prompt": Row(STAGED, "a wolf", encoded("a wolf")),
     "enhance.stages.negative_prompt": Row(STAGED, "a bear", encoded("a bear")),

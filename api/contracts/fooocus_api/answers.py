@@ -54,9 +54,10 @@ async def answer(served: Services, job: Job, mode: Mode) -> Response:
 
 
 async def _binary(served: Services, job: Job, images: list[GeneratedImage], mode: Mode) -> Response:
-    if not images or images[0].finish_reason != "SUCCESS":
-        reason = images[0].finish_reason if images else "ERROR"
-        return PlainTextResponse(reason, STRICT_STATUS[reason])
+    if not images:
+        return Response(status_code=204)
+    if images[0].finish_reason != "SUCCESS":
+        return PlainTextResponse(images[0].finish_reason, STRICT_STATUS[images[0].finish_reason])
     return Response(
         await to_thread.run_sync(first_picture, job, mode.media_type, served.settings), media_type=mode.media_type
     )

@@ -164,6 +164,7 @@ def _generate(path: str, id: str, summary: str, **more: Any) -> Operation:
             media=PICTURES,
             example=[image],
         ),
+        204: Answer(description="Binary form: there was nothing to do, and there is no picture."),
         400: Answer(description="Binary form: the job was stopped.", media=("text/plain",), example="USER_CANCEL"),
         409: Answer(description="Binary form: the queue is full.", media=("text/plain",), example="QUEUE_IS_FULL"),
         500: Answer(description="Binary form: the job failed.", media=("text/plain",), example="ERROR"),

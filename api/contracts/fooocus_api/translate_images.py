@@ -106,16 +106,18 @@ def to_enhance(
     body: Any, pictures: Pictures, settings: Settings, warnings: list[str], *, one_image: bool
 ) -> GenerationRequest:
     """Enhance the picture given; the stages that are switched off are left out."""
-    stages = sent_stages(body) if body.enhance_checkbox else []
-    if not body.enhance_checkbox:
-        warnings.append("enhance_checkbox is false: no stage runs.")
+    is_on = body.enhance_checkbox
+    stages = sent_stages(body) if is_on else []
+    if not is_on:
+        warnings.append("enhance_checkbox is false: nothing is enhanced.")
     enhance = Enhance(
         image=_stored(pictures.enhance),
         stages=neutral.enhance_stages(stages, body.advanced_params, warnings),
-        uov_method=body.enhance_uov_method,
+        uov_method=body.enhance_uov_method if is_on else DISABLED,
         uov_order=body.enhance_uov_processing_order,
         uov_prompt_type=body.enhance_uov_prompt_type,
         save_final_only=body.save_final_enhanced_image_only,
+        show_masks=body.advanced_params.debugging_enhance_masks_checkbox,
     )
     return replace(to_generation(body, settings, warnings, one_image=one_image), enhance=enhance)
 

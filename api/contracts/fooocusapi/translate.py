@@ -178,6 +178,7 @@ def _enhance(body: CommonRequest, pictures: Pictures, warnings: list[str]) -> En
         uov_order=body.enhance_uov_processing_order,
         uov_prompt_type=body.enhance_uov_prompt_type,
         save_final_only=body.save_final_enhanced_image_only,
+        show_masks=body.debugging_enhance_masks_checkbox,
     )
 
 

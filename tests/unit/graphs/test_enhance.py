@@ -97,15 +97,16 @@ def test_a_stage_without_words_is_left_out_with_a_warning():
     assert len(result.images) == 1
 
 
-def test_without_anything_to_do_a_flow_stays_as_it_was_and_a_picture_is_refused():
+def test_without_anything_to_do_a_flow_stays_as_it_was_and_a_picture_of_its_own_makes_none():
     kinds = [
         [node.class_type for node in each.graph.nodes.values()]
         for each in (compiled(), compile_request(REQUEST, CATALOG))
     ]
     assert kinds[0] == kinds[1]
-    with pytest.raises(Refused) as refused:
-        compiled(image=OWN, stages=[EnhanceStage()])
-    assert refused.value.field == "enhance.stages"
+    nothing = compiled(image=OWN, stages=[EnhanceStage()])
+    assert [node.class_type for node in nothing.graph.nodes.values()] == ["ShowText"]
+    assert (nothing.images, nothing.outputs) == ([], list(nothing.graph.nodes))
+    assert any("Nothing was done" in warning for warning in nothing.warnings)
 
 
 def test_a_flow_that_only_shows_what_it_prepares_is_not_enhanced():
