@@ -261,6 +261,8 @@ def test_line_17_history_by_id_by_page_and_forgotten(make_client, persistent):
     assert listed(job_id=ids[1]) == [ids[1]]
     assert listed(job_id=ids[1].replace("-", "")) == [ids[1]]
     assert listed(page=1, page_size=2) == ([ids[0]] if persistent else [ids[2]])
+    assert listed(page=10**9, page_size=10**9) == []
+    assert client.get("/v1/generation/job-history", params={"page": 10**19}).status_code == 422
     url = client.get("/v1/generation/query-job", params={"job_id": ids[1]}).json()["job_result"][0]["url"]
     gone = client.get("/v1/generation/job-history", params={"job_id": ids[1], "delete": "true"})
     assert gone.json() == {"message": "Deleted"}

@@ -76,6 +76,7 @@ class TestLists:
         assert ids(client.get("/tasks", params={"page_size": -1}).json()["history"]) == all_ids[::-1]
         assert ids(client.get("/tasks", params={"page": -1, "page_size": 2}).json()["history"]) == all_ids[4:2:-1]
         assert client.get("/tasks", params={"page_size": 0}).json()["history"] == []
+        assert client.get("/tasks", params={"page": 10**30, "page_size": 10**30}).json()["history"] == []
         assert len(client.get("/tasks/").json()["history"]) == 5
         for page in pages[:3]:
             assert [one["id"] for one in page] == sorted((one["id"] for one in page), reverse=True)

@@ -314,6 +314,8 @@ class TestPictures:
             ("jpeg", "rgb", "jpeg"),
             ("jpeg;80", "rgba", "webp"),
             ("tiff;9", "rgb", "webp"),
+            ("webp;99999", "rgb", "webp"),
+            ("webp;²", "rgb", "webp"),
         )
         for wish, channel, kind in wishes:
             reply = client.get("/view", params=query | {"preview": wish, "channel": channel})

@@ -110,7 +110,8 @@ def _render(path: Path, channel: str, preview: str | None) -> tuple[bytes, str]:
         media_type = MEDIA_TYPES.get(word if word == "jpeg" and "a" not in channel else "webp", "image/webp")
         out = io.BytesIO()
         mode = "RGB" if media_type == "image/jpeg" else "RGBA"
-        image.convert(mode).save(out, media_type.partition("/")[2], quality=int(quality) if quality.isdigit() else 90)
+        percent = min(int(quality), 100) if re.fullmatch(r"\d{1,9}", quality) else 90
+        image.convert(mode).save(out, media_type.partition("/")[2], quality=percent)
         return out.getvalue(), media_type
     if channel == "rgb":
         return encode(image.convert("RGB"), "image/png"), "image/png"

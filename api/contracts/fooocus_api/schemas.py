@@ -68,6 +68,6 @@ class JobHistory(Struct):
     """Query parameters of GET /v1/generation/job-history."""
 
     job_id: str = ""
-    page: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
-    page_size: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    page: Annotated[int, Meta(ge=0, le=10**9)] | UnsetType = UNSET  # their product stays below 2**63, SQL's largest
+    page_size: Annotated[int, Meta(ge=1, le=10**9)] | UnsetType = UNSET
     delete: bool = False

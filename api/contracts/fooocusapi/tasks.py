@@ -16,6 +16,7 @@ from engine.jobs.job import FINAL_STATES, Job, JobState, now_ms
 HISTORY, CURRENT, PENDING = "history", "current", "pending"
 QUEUED = JobFilter(states=frozenset({JobState.QUEUED}))
 LARGEST_PAGE = 10_000
+LAST_PAGE = 10**9
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")  # fractions and zones behind it are not read
 
 
@@ -84,7 +85,9 @@ async def _history(served: Services, asked: Tasks) -> list[Record]:
 
 def _page(asked: Tasks) -> tuple[int, int | None]:
     """Page and size. A negative size is all, 0 none; a negative page is the first."""
-    return (0, None) if asked.page_size < 0 else (max(0, asked.page), min(asked.page_size, LARGEST_PAGE))
+    return (
+        (0, None) if asked.page_size < 0 else (min(max(0, asked.page), LAST_PAGE), min(asked.page_size, LARGEST_PAGE))
+    )
 
 
 def _record(served: Services, job: Job) -> Record:
