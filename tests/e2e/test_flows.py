@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from typing import Any
 
 import numpy as np
@@ -75,3 +76,17 @@ def test_a_picture_is_put_into_words_and_leaves_no_job(server, square):
     words = reply.json()["describe"]
     assert "green" in words or "square" in words or "yellow" in words
     assert server.client.get("/v1/generation/job-queue").json() == before
+
+
+def test_a_refiner_goes_on_from_its_share_of_the_default_steps(server):
+    body = {"prompt": "a red circle on a blue background", "image_seed": 3}
+    refined = {"refiner_model_name": "focal-tiny-sdxl-refiner", "refiner_switch": 0.8}
+    reply = server.client.post(TEXT_TO_IMAGE, json=body | refined | {"save_meta": True})
+    (image,) = reply.json()
+    assert image["finish_reason"] == "SUCCESS"
+    data = server.picture(image["url"])
+    graph = json.loads(Image.open(io.BytesIO(data)).info["prompt"])
+    (sampled,) = [node["inputs"] for node in graph.values() if node["class_type"] == "SampleWithRefiner"]
+    assert (sampled["steps"], sampled["switch"], sampled["method"]) == (30, 24, "joint")
+    (plain,) = made(server, TEXT_TO_IMAGE, json=body)
+    assert 0.1 < np.abs(pixels(data) - plain).mean() < 20  # the same picture in other detail

@@ -4,6 +4,7 @@ import io
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from safetensors.torch import save_file
 from graphs.flows import compile_request
 from graphs.metadata import read
 from graphs.metadata_read import parameters, read_picture
-from graphs.request import FreeU, GenerationRequest, Inpaint, Lora
+from graphs.request import FreeU, GenerationRequest, Inpaint, InputImage, Lora
+from graphs.request_parts import ImagePrompt, Preprocessing
 from models.tiny.scenes import Scene, Thing, draw
 from tests.flows.darkroom import Darkroom
 
@@ -87,28 +89,43 @@ def test_the_request_read_from_a_file_makes_its_picture_again(rooms, name, schem
     files = newest(first)
     assert len(files) == ASKED[name].get("image_number", 1)
     for file in files:
-        request = read_picture(file, first.library.catalog.styles)
-        assert request is not None
-        asked = {field: getattr(request, field) for field in GenerationRequest.__struct_fields__}
-        again.make(**(asked | saving))
-        (made,) = newest(again)
+        (made,) = made_again(first, again, file, **saving)
         assert np.array_equal(pixels_of(made), pixels_of(file))
         # Array elements keep their space; said again, two spaces are one. The encoders see no difference.
         assert single_spaced(made) == single_spaced(file)
 
 
-def test_a_varied_picture_is_made_again_from_the_picture_it_came_from(rooms):
+SENT = InputImage("drawn.png", 96, 96)
+ON_PICTURES: dict[str, dict[str, Any]] = {
+    "varied": {"input_image": SENT, "uov_method": "Vary (Subtle)", "overwrite_step": STEPS},
+    "upscaled": {"input_image": SENT, "uov_method": "Upscale (1.5x)"},  # with the mode's own steps for upscaling
+    "enlarged by a factor": {
+        "input_image": SENT,
+        "uov_method": "Upscale (Custom)",
+        "upscale_value": 1.7,
+        "overwrite_upscale_strength": 0.6,
+        "overwrite_step": STEPS,
+    },
+    "steered": {
+        "image_prompts": [ImagePrompt(SENT), ImagePrompt(SENT, "PyraCanny", 0.8, 0.7)],
+        "preprocessing": Preprocessing(canny_low=30, softness=0.4),
+        "overwrite_step": STEPS,
+    },
+    "refined": {"refiner_model": "focal-tiny-sdxl-refiner", "overwrite_switch": 2, "overwrite_step": STEPS},
+}
+
+
+@pytest.mark.parametrize(("name", "scheme"), [(n, s) for n in ON_PICTURES for s in ("fooocus", "a1111")])
+def test_a_picture_is_made_again_from_the_pictures_it_came_from(rooms, name, scheme):
+    drawn = draw(Scene("white", (Thing("circle", "red"),)), SENT.width, SENT.height, random.Random(1))
+    for room in rooms:
+        room.put(drawn, SENT.name)
     first, again = rooms
-    drawn = draw(Scene("white", (Thing("circle", "red"),)), 128, 128, random.Random(1))
-    sent = first.put(drawn, "drawn.png")
-    again.put(drawn, "drawn.png")
-    first.make(prompt="a blue star", input_image=sent, uov_method="Vary (Subtle)", overwrite_step=STEPS)
+    first.make(prompt="a blue star", metadata_scheme=scheme, **ON_PICTURES[name])
     (file,) = newest(first)
-    request = read_picture(file, first.library.catalog.styles)
-    assert request is not None
-    assert (request.input_image, request.uov_method) == (sent, "Vary (Subtle)")
-    again.make(**{field: getattr(request, field) for field in GenerationRequest.__struct_fields__})
-    assert np.array_equal(pixels_of(newest(again)[0]), pixels_of(file))
+    (made,) = made_again(first, again, file, metadata_scheme=scheme)
+    assert np.array_equal(pixels_of(made), pixels_of(file))
+    assert parameters(made) == parameters(file)
 
 
 def test_an_inpainted_picture_says_its_additional_prompt_once(rooms):
@@ -123,6 +140,15 @@ def test_an_inpainted_picture_says_its_additional_prompt_once(rooms):
     assert request.inpaint == Inpaint(mask=mask.name)
     again = compile_request(request, first.library.catalog)
     assert again.images[0].prompt == compiled.images[0].prompt == "a blue star\non white"
+
+
+def made_again(first: Darkroom, again: Darkroom, file: bytes, **saving: Any) -> list[bytes]:
+    """Read a file of the first room, and make what it says in the other one."""
+    request = read_picture(file, first.library.catalog.styles)
+    assert request is not None
+    asked = {field: getattr(request, field) for field in GenerationRequest.__struct_fields__}
+    again.make(**(asked | saving))
+    return newest(again)
 
 
 def single_spaced(file: bytes) -> str:

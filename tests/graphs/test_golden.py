@@ -17,6 +17,7 @@ from graphs.text_to_image import text_to_image
 from graphs.wildcards import Wildcards
 from tests.graphs.control_cases import control_cases
 from tests.graphs.enhance_cases import enhance_cases
+from tests.graphs.refiner_cases import refiner_cases
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -181,6 +182,7 @@ CASES = {
 
 CASES |= control_cases(CATALOG, TINY)
 CASES |= enhance_cases(CATALOG, TINY)
+CASES |= refiner_cases(CATALOG)
 
 
 def compiled_json(name: str) -> str:
