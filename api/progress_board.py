@@ -7,7 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from engine.events import Event, Preview, Started
-from engine.jobs.interface import JobStore
+from engine.jobs.job import Job
 from graphs.progress import ProgressTracker, Words
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Shown(Struct, frozen=True):
 class JobSource(Protocol):
     """What the board needs of the queue."""
 
-    store: JobStore
+    async def find(self, job_id: str) -> Job | None: ...
 
 
 class ProgressBoard:
@@ -58,7 +58,7 @@ class ProgressBoard:
         if job_id in self._trackers:
             self._trackers.move_to_end(job_id)
             return
-        job = await self._jobs.store.get(job_id)
+        job = await self._jobs.find(job_id)
         if job is None:
             log.debug("an event came for job %s, which is gone", job_id)
             return

@@ -5,6 +5,8 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+from msgspec.structs import replace
+
 from engine.errors import FocalError
 from engine.events import Event
 from engine.jobs.errors import StoreUnavailable, WorkerDied, WorkerUnavailable
@@ -37,6 +39,7 @@ class Active:
     def stop(self) -> None:
         """Tell the worker to stop, and kill it when it does not listen."""
         self.stopping = True
+        self.job = replace(self.job, stopping=True)
         self.worker.interrupt(self.job.id)
         if self._killer is None and not self._is_over:
             limit_s = self.worker.limits.stop_s

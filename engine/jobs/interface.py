@@ -52,12 +52,14 @@ class JobStore(Protocol):
 
     async def close(self) -> None: ...
 
-    async def submit(self, new: NewJob) -> Job:
-        """Keep a new job as queued. Raises DuplicateJob when its id is taken."""
+    async def submit(self, new: NewJob, *, flushed: bool = True) -> Job:
+        """Keep a new job as queued; flushed: so that the loss of power leaves it too. Raises DuplicateJob when its id
+        is taken."""
         ...
 
     async def claim_next(self) -> Job | None:
-        """Make the first queued job running and give it out; None when nothing waits."""
+        """Make the first queued job running and give it out; None when nothing waits. Not flushed: a job whose start
+        was lost with the power starts again."""
         ...
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> Job | None:

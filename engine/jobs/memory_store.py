@@ -30,7 +30,7 @@ class MemoryStore:
     async def close(self) -> None:
         pass
 
-    async def submit(self, new: NewJob) -> Job:
+    async def submit(self, new: NewJob, *, flushed: bool = True) -> Job:
         job = new_job(new, next(self._seq))
         if job.id in self._jobs:
             raise DuplicateJob(job.id)

@@ -1,9 +1,9 @@
 """The store's queries and changes, each on a connection that is given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
 
 from engine.jobs.errors import JobIsOpen
 from engine.jobs.interface import JobFilter
@@ -16,10 +16,12 @@ ORDERS = {
     "queue": (jobs.c.number, jobs.c.seq),
 }
 
-
-def queued() -> Select[Any]:
-    """Select the jobs that wait."""
-    return select(jobs).where(jobs.c.state == JobState.QUEUED.value)
+# Made once: building a statement takes longer than SQLite takes to run it.
+QUEUED = select(jobs).where(jobs.c.state == JobState.QUEUED.value)
+NEXT = QUEUED.order_by(*ORDERS["queue"]).limit(1)
+WITH_ID = select(jobs).where(jobs.c.id == bindparam("of_id"))
+ADD = insert(jobs)
+_CHANGE = update(jobs).where(jobs.c.seq == bindparam("of_seq"))
 
 
 def settled() -> Select[Any]:
@@ -52,25 +54,32 @@ def filtered(query: Select[Any], where: JobFilter) -> Select[Any]:
 
 def find(connection: Connection, job_id: str) -> Job | None:
     """Find a job by its id, dashed or not."""
-    row = connection.execute(select(jobs).where(jobs.c.id == canonical_id(job_id))).mappings().first()
+    row = connection.execute(WITH_ID, {"of_id": canonical_id(job_id)}).mappings().first()
     return job_of(row) if row else None
 
 
-def change_first(connection: Connection, query: Select[Any], move: Callable[[Job], Job | None]) -> Job | None:
+Move = Callable[[Job], Job | None]
+
+
+def change_first(
+    connection: Connection, query: Select[Any], move: Move, parameters: Mapping[str, Any] | None = None
+) -> Job | None:
     """As `change_all`, for a query of at most one job."""
-    return next(iter(change_all(connection, query, move)), None)
+    return next(iter(change_all(connection, query, move, parameters)), None)
 
 
-def change_all(connection: Connection, query: Select[Any], move: Callable[[Job], Job | None]) -> list[Job]:
+def change_all(
+    connection: Connection, query: Select[Any], move: Move, parameters: Mapping[str, Any] | None = None
+) -> list[Job]:
     """Apply a move to every job of a query and keep what it made of them; an end owes the webhook."""
     changed = []
-    for row in connection.execute(query).mappings().all():
+    for row in connection.execute(query, parameters).mappings().all():
         before = job_of(row)
         after = move(before)
         if after is None:
             continue
         if after is not before:
-            connection.execute(update(jobs).where(jobs.c.seq == after.seq).values(changes_of(after)))
+            connection.execute(_CHANGE, {"of_seq": after.seq, **changes_of(after)})
         if after.is_final and not before.is_final and after.webhook_url:
             debt = {"job_id": after.id, "tries": 0, "due_ms": now_ms(), "dead": False, "last_error": ""}
             connection.execute(insert(deliveries), debt)

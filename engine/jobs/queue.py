@@ -84,14 +84,17 @@ class JobService:
             waiter.cancel()
         await self.store.close()
 
-    async def submit(self, new: NewJob) -> Job:
-        """Keep a job and queue it; when this returns it is on the disk. Raises QueueFull, DuplicateJob,
-        StoreUnavailable."""
+    async def submit(self, new: NewJob, *, flushed: bool = True) -> Job:
+        """Keep a job and queue it; when this returns a crash of the process leaves it, and with `flushed` the loss of
+        power too. Raises QueueFull, DuplicateJob, StoreUnavailable.
+
+        flushed: False for a client that waits on its connection, and is told of the job with its end.
+        """
         if self.queue_size and self.remaining >= self.queue_size:
             raise QueueFull(self.queue_size)
         self._being_written += 1  # counted before it is written: many submits at once must not overrun the limit
         # The caller may be cancelled (its client went away) while the job is being written: then the job exists.
-        return await asyncio.shield(self._submit(new))
+        return await asyncio.shield(self._submit(new, flushed))
 
     async def cancel(self, job_id: str) -> bool:
         """Stop a waiting or running job, which will end as cancelled. False when it has ended or is unknown."""
@@ -125,14 +128,22 @@ class JobService:
         end: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(job_id, []).append(end)
         try:
-            job = await self.get(job_id)
-            return job if job.is_final else await end
+            if job_id not in self._dispatcher.waiting:
+                job = await self.get(job_id)
+                if job.is_final:
+                    return job
+            return await end
         finally:
             self._forget_waiter(job_id, end)
 
+    async def find(self, job_id: str) -> Job | None:
+        """Find a job, waiting, running or long ended; None when unknown. One that runs is at hand: many poll it."""
+        active = self._dispatcher.active.get(canonical_id(job_id))
+        return active.job if active else await self.store.get(job_id)
+
     async def get(self, job_id: str) -> Job:
-        """Find a job, waiting, running or long ended. Raises JobNotFound."""
-        job = await self.store.get(job_id)
+        """As `find`. Raises JobNotFound."""
+        job = await self.find(job_id)
         if job is None:
             raise JobNotFound(job_id)
         return job
@@ -214,9 +225,9 @@ class JobService:
         """Ids of the jobs that run now."""
         return tuple(self._dispatcher.active)
 
-    async def _submit(self, new: NewJob) -> Job:
+    async def _submit(self, new: NewJob, flushed: bool) -> Job:
         try:
-            job = await self.store.submit(new)
+            job = await self.store.submit(new, flushed=flushed)
         finally:
             self._being_written -= 1
         self._dispatcher.add(job.id)

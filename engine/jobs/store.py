@@ -1,7 +1,8 @@
 """The job store on disk: SQLite through SQLAlchemy Core, in WAL mode, every commit flushed to the disk.
 
-`synchronous=FULL`: an acknowledged job survives power loss, not only a killed process. One connection writes
-(see `GroupWriter`), a few read beside it.
+`synchronous=FULL`: an acknowledged job survives power loss, not only a killed process. What nobody was told yet (that
+a job was started) is not worth a flush of its own: it survives a killed process, and the next flush takes it along.
+One connection writes (see `GroupWriter`), a few read beside it.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, insert, make_url, select, update
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, make_url, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from engine.jobs import moves, queries
@@ -40,8 +41,8 @@ class SqlStore:
         self._next_seq = 1
         try:
             self._url = make_url(str(location)) if is_url else URL.create("sqlite", database=str(location))
-            self._writing = _engine(self._url, begin="BEGIN IMMEDIATE")
-            self._reading = _engine(self._url, begin="BEGIN")
+            self._writing = _engine(self._url, writes=True)
+            self._reading = _engine(self._url, writes=False)
         except (ArgumentError, ModuleNotFoundError) as error:
             raise BadDatabase(error) from error
         self._writer = GroupWriter(self._writing)
@@ -61,19 +62,20 @@ class SqlStore:
             os.close(self._lock_fd)
             self._lock_fd = None
 
-    async def submit(self, new: NewJob) -> Job:
+    async def submit(self, new: NewJob, *, flushed: bool = True) -> Job:
         job = new_job(new, self._next_seq)
         self._next_seq += 1
         row = row_of(job)
         try:
-            await self._write(lambda connection: connection.execute(insert(jobs), row))
+            await self._write(lambda connection: connection.execute(queries.ADD, row), flushed=flushed)
         except IntegrityError as error:
             raise DuplicateJob(job.id) from error
         return job
 
     async def claim_next(self) -> Job | None:
-        first = queries.queued().order_by(*queries.ORDERS["queue"]).limit(1)
-        return await self._write(lambda connection: queries.change_first(connection, first, moves.claim))
+        return await self._write(
+            lambda connection: queries.change_first(connection, queries.NEXT, moves.claim), flushed=False
+        )
 
     async def finish(self, job_id: str, attempt: int, outcome: Outcome) -> Job | None:
         return await self._change(job_id, lambda job: moves.finish(job, attempt, outcome))
@@ -86,7 +88,7 @@ class SqlStore:
 
     async def refuse_queued(self, failure: JobFailure) -> list[Job]:
         return await self._write(
-            lambda connection: queries.change_all(connection, queries.queued(), lambda job: moves.refuse(job, failure))
+            lambda connection: queries.change_all(connection, queries.QUEUED, lambda job: moves.refuse(job, failure))
         )
 
     async def recover(self) -> Recovery:
@@ -170,12 +172,12 @@ class SqlStore:
         return highest or 0
 
     async def _change(self, job_id: str, move: Callable[[Job], Job | None]) -> Job | None:
-        one = select(jobs).where(jobs.c.id == canonical_id(job_id))
-        return await self._write(lambda connection: queries.change_first(connection, one, move))
+        one = {"of_id": canonical_id(job_id)}
+        return await self._write(lambda connection: queries.change_first(connection, queries.WITH_ID, move, one))
 
-    async def _write(self, work: Callable[[Connection], T]) -> T:
+    async def _write(self, work: Callable[[Connection], T], *, flushed: bool = True) -> T:
         try:
-            return await self._writer.write(work)
+            return await self._writer.write(work, flushed=flushed)
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
@@ -192,7 +194,7 @@ class SqlStore:
             raise StoreUnavailable(str(self._url.database), error) from error
 
 
-def _engine(url: URL, *, begin: str) -> Engine:
+def _engine(url: URL, *, writes: bool) -> Engine:
     engine = create_engine(url)
     if url.get_backend_name() != "sqlite":
         return engine
@@ -200,12 +202,15 @@ def _engine(url: URL, *, begin: str) -> Engine:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
-        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL"):
+        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        if writes:
+            flushed = connection.get_execution_options().get("flushed", True)
+            connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if flushed else 'NORMAL'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 

@@ -1,6 +1,7 @@
 """Group commit: one thread writes, and everything that waits for it shares one transaction and one fsync.
 
-Sixteen clients that submit at once cost one flush of the disk, not sixteen.
+Sixteen clients that submit at once cost one flush of the disk, not sixteen. A transaction is flushed unless nothing in
+it asks for that.
 """
 
 import asyncio
@@ -27,25 +28,30 @@ BATCH_LIMIT = 256
 class _Entry(NamedTuple):
     work: Work
     answer: "asyncio.Future[Any]"
+    flushed: bool
 
 
 class GroupWriter:
     """Runs pieces of work in the order they came, each in a savepoint of a shared transaction.
 
     A piece that fails is undone alone and its error goes to its caller; a commit that fails fails all of them.
-    Belongs to the event loop that uses it.
+    Belongs to the event loop that uses it. engine: heeds the execution option `flushed` (False: no fsync).
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._unflushed = engine.execution_options(flushed=False)
         self._waiting: deque[_Entry] = deque()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="job-store-writer")
         self._draining: asyncio.Task[None] | None = None
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in the writer thread; returns after the commit that contains it."""
+    async def write(self, work: Callable[[Connection], T], *, flushed: bool = True) -> T:
+        """Run `work` in the writer thread; returns after the commit that contains it.
+
+        flushed: the commit is on the disk then, and survives the loss of power as well as that of the process.
+        """
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Entry(work, answer))
+        self._waiting.append(_Entry(work, answer, flushed))
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain(), name="job-store-writer")
         return await answer
@@ -60,7 +66,8 @@ class GroupWriter:
         loop = asyncio.get_running_loop()
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(BATCH_LIMIT, len(self._waiting)))]
-            run = loop.run_in_executor(self._thread, self._transact, [entry.work for entry in batch])
+            engine = self._engine if any(entry.flushed for entry in batch) else self._unflushed
+            run = loop.run_in_executor(self._thread, _transact, engine, [entry.work for entry in batch])
             await asyncio.wait([run])
             error = run.exception()
             if error is not None:
@@ -68,9 +75,17 @@ class GroupWriter:
             _settle(batch, [error] * len(batch) if error else run.result())
         self._draining = None
 
-    def _transact(self, works: list[Work]) -> list[Any]:
-        with self._engine.begin() as connection:
-            return [_attempt(connection, work) for work in works]
+
+def _transact(engine: Engine, works: list[Work]) -> list[Any]:
+    """Give each work's result, or the error it ended with as a value."""
+    if len(works) == 1:  # nothing else is undone with it, so it needs no savepoint
+        try:
+            with engine.begin() as connection:
+                return [works[0](connection)]
+        except (SQLAlchemyError, FocalError) as error:
+            return [error]
+    with engine.begin() as connection:
+        return [_attempt(connection, work) for work in works]
 
 
 def _attempt(connection: Connection, work: Work) -> Any:

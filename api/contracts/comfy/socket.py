@@ -98,7 +98,7 @@ class Hub:
 
     async def _narrator(self, job_id: str) -> tuple[Narrator, Job] | None:
         if job_id not in self._told:
-            job = await self._jobs.store.get(job_id)
+            job = await self._jobs.find(job_id)
             if job is None:
                 return None
             self._told[job_id] = Narrator(job_id), job

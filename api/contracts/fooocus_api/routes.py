@@ -30,10 +30,12 @@ async def query_job(request: Request) -> Response:
     query = decode(schemas.QueryJob, await parameters(request), ("query",))
     served = services(request)
     progress = served.progress.of(canonical_id(query.job_id))  # before the job: never newer than its stage
-    job = await served.jobs.store.get(query.job_id)
+    job = await served.jobs.find(query.job_id)
     if job is None:
         return Json(replies.NOT_FOUND_JOB, 404)
     preview = query.require_step_preview or query.require_step_preivew
+    if not job.is_final:  # no file to read
+        return Json(replies.async_job(job, progress, served.settings, preview=preview))
     reply = await to_thread.run_sync(lambda: replies.async_job(job, progress, served.settings, preview=preview))
     return Json(reply)
 

@@ -37,6 +37,22 @@ async def test_submitted_job_runs_and_its_files_are_in_the_result(running, nap, 
     assert 0 < done.created_ms <= done.started_ms <= done.finished_ms
 
 
+async def test_a_job_is_found_in_every_state_as_the_store_has_it(running, nap, tmp_path):
+    store = SqlStore(tmp_path / "jobs.sqlite3")
+    async with running(store) as service:
+        running_one, waiting_one = [await service.submit(nap(steps=50, seconds=0.02)) for _ in range(2)]
+        await until(lambda: service.running_ids == (running_one.id,))
+        assert (await service.find(running_one.id)).state is JobState.RUNNING
+        assert (await service.find(waiting_one.id)).state is JobState.QUEUED
+        assert await service.find(running_one.id.replace("-", "")) == await store.get(running_one.id)
+        await service.cancel(running_one.id)
+        assert await service.find(running_one.id) == await store.get(running_one.id)
+        done = await service.wait(running_one.id)
+        assert await service.find(running_one.id) == await store.get(running_one.id) == done
+        assert (await service.cancel(waiting_one.id), await service.find("no such job")) == (True, None)
+        assert (await service.wait(waiting_one.id)).state is JobState.CANCELLED
+
+
 async def test_watcher_sees_the_whole_run_in_order_and_then_the_end(running, nap):
     async with running() as service:
         job = await service.submit(nap(steps=2))

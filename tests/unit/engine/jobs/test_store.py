@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import event
 
 from engine.jobs.errors import BadDatabase, DuplicateJob, JobIsOpen, StoreInUse, StoreTooNew, StoreUnavailable
 from engine.jobs.interface import JobFilter
@@ -326,12 +327,45 @@ async def test_a_file_that_is_no_database_is_refused_by_name(tmp_path):
     await store.close()
 
 
-async def test_every_commit_is_flushed_to_the_disk(tmp_path):
-    """FULL is what makes an acknowledged job survive power loss; NORMAL would be faster and wrong."""
+async def test_whatever_somebody_is_told_of_is_flushed_to_the_disk(tmp_path):
+    """FULL (2) is what makes an acknowledged job survive power loss; NORMAL (1) does for what nobody was told yet."""
     store = SqlStore(tmp_path / "jobs.sqlite3")
     await store.open()
-    settings = await store.pragmas("synchronous", "journal_mode")
-    assert settings == {"synchronous": 2, "journal_mode": "wal"}
+    assert await store.pragmas("synchronous", "journal_mode") == {"synchronous": 2, "journal_mode": "wal"}
+    levels: list[int] = []
+
+    @event.listens_for(store._writing, "commit")
+    def note(connection):
+        levels.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+
+    async def levels_of(*writes):
+        levels.clear()
+        await asyncio.gather(*writes)
+        return levels
+
+    first = await store.submit(a_job())
+    assert levels == [2]
+    assert await levels_of(store.submit(a_job(), flushed=False)) == [1]
+    assert await levels_of(store.submit(a_job(), flushed=False), store.submit(a_job())) == [2]
+    assert await levels_of(store.claim_next()) == [1]
+    assert await levels_of(store.requeue(first.id, 1, strike=True)) == [2]
+    await store.claim_next()
+    assert await levels_of(store.finish(first.id, 2, SUCCESS)) == [2]
+    assert await levels_of(store.delete(first.id)) == [2]
+    await store.close()
+
+
+async def test_a_piece_that_fails_is_undone_alone(tmp_path):
+    store = SqlStore(tmp_path / "jobs.sqlite3")
+    await store.open()
+    job = await store.submit(a_job())
+    with pytest.raises(DuplicateJob):
+        await store.submit(a_job(id=job.id))
+    answers = await asyncio.gather(
+        store.submit(a_job()), store.submit(a_job(id=job.id)), store.submit(a_job()), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [Job, DuplicateJob, Job]
+    assert await store.count() == 3
     await store.close()
 
 
