@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -79,6 +80,8 @@ def _lifespan(
         from engine.jobs.store import SqlStore  # a third of the start-up time is the database's
         from engine.jobs.webhooks import Webhooks
 
+        if settings.disable_image_log:
+            shutil.rmtree(settings.outputs_dir, ignore_errors=True)
         for folder in (settings.outputs_dir, settings.input_dir, settings.temp_dir):
             folder.mkdir(parents=True, exist_ok=True)
         library = known or Library(settings)

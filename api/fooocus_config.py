@@ -7,11 +7,13 @@ Its `path_…` keys add model folders, its `default_…` keys fill what requests
 import ast
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+
+from graphs.presets import KEYS
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,40 @@ MODEL_FOLDERS: dict[str, str] = {  # key → kind of the model folders
 }
 FOLDERS: dict[str, str] = {"path_outputs": "outputs", "temp_path": "temp"}  # key → setting
 WILDCARDS = "path_wildcards"
-DEFAULTS = ("default_", "checkpoint_downloads", "lora_downloads", "embeddings_downloads", "vae_downloads")
+DOWNLOADS = ("checkpoint_downloads", "lora_downloads", "embeddings_downloads", "vae_downloads")
+DEFAULTS = ("default_", "metadata_created_by", *DOWNLOADS)
+LISTED_SIZES = "available_aspect_ratios"  # any size may be asked for
+WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {  # why → the keys of Fooocus that do nothing here, or how they begin
+    "it is about Fooocus' page, which is not here": (
+        "default_image_prompt_checkbox",
+        "default_advanced_checkbox",
+        "default_developer_debug_mode_checkbox",
+        "default_image_prompt_advanced_checkbox",
+        "default_selected_image_input_tab_id",
+        "default_inpaint_advanced_masking_checkbox",
+        "default_describe_apply_prompts_checkbox",
+        LISTED_SIZES,
+        "example_",
+    ),
+    "a request says it itself; where it does not, the contracts' own defaults hold": (
+        "default_uov_method",
+        "default_enhance_",
+        "default_save_only_final_enhanced_image",
+        "default_ip_",
+        "default_inpaint_method",
+        "default_inpaint_mask_",
+        "default_invert_mask_checkbox",
+        "default_sam_max_detections",
+        "default_overwrite_upscale",
+        "default_describe_content_type",
+    ),
+    "four image prompts and three stages of enhancing count, as the contracts say": (
+        "default_controlnet_image_count",
+        "default_enhance_tabs",
+    ),
+    "old files of the temp folder are removed daily": ("temp_path_cleanup_on_launch",),
+}
+WITH_EFFECT = {*KEYS, *MODEL_FOLDERS, *FOLDERS, WILDCARDS, "default_black_out_nsfw"} - {LISTED_SIZES}
 
 
 class BadConfig(Exception):
@@ -40,7 +75,10 @@ class BadConfig(Exception):
 
 
 class FooocusConfig(Struct, frozen=True, kw_only=True):
-    """What was found. defaults: of config.txt; environment: the same keys as variables, which win over a preset."""
+    """What was found. defaults: of config.txt; environment: the same keys as variables, which win over a preset.
+
+    notes: a line for all keys that do nothing here for the same reason.
+    """
 
     source: Path | None = None
     defaults: dict[str, Any] = {}
@@ -48,6 +86,7 @@ class FooocusConfig(Struct, frozen=True, kw_only=True):
     folders: dict[str, tuple[Path, ...]] = {}
     settings: dict[str, Path] = {}
     wildcards: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def switch(self, key: str) -> bool:
         """Whether a key that is true or false is true; a variable goes before the file."""
@@ -75,7 +114,19 @@ def read_fooocus_config(named: Path | None, beside: Path, environ: Mapping[str, 
         folders=kinds,
         settings={name: paths[0] for key, name in FOLDERS.items() if key in merged and (paths := _paths(*merged[key]))},
         wildcards=wildcards[0] if wildcards else None,
+        notes=tuple(_notes(merged)),
     )
+
+
+def _notes(keys: Iterable[str]) -> Iterator[str]:
+    """One line for every reason why keys do nothing."""
+    left = {key for key in keys if key not in WITH_EFFECT}
+    for why, beginnings in reversed(WITHOUT_EFFECT.items()):
+        if found := sorted(key for key in left if key.startswith(beginnings)):
+            yield f"{', '.join(found)}: {why}"
+        left.difference_update(found)
+    if left:
+        yield f"{', '.join(sorted(left))}: unknown here, ignored"
 
 
 def _read(named: Path | None, beside: Path) -> tuple[Path | None, dict[str, Any]]:
@@ -97,7 +148,7 @@ def _read(named: Path | None, beside: Path) -> tuple[Path | None, dict[str, Any]
 
 
 def _is_known(key: str) -> bool:
-    return key in MODEL_FOLDERS or key in FOLDERS or key == WILDCARDS or key.startswith("default_")
+    return key in MODEL_FOLDERS or key in FOLDERS or key == WILDCARDS or key.startswith(DEFAULTS)
 
 
 def _literal(text: str) -> Any:

@@ -119,6 +119,7 @@ class Library:
             overrides=self.fooocus.environment,
             wildcards=self.fooocus.wildcards,
             black_out_nsfw=self.fooocus.switch("default_black_out_nsfw"),
+            write_metadata=not self._settings.disable_metadata,
             hash_of=self.hash_of,
             family_of=self.family_of,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from api.cli.arguments import describe, parser, shown_default
 from api.flags import FOREIGN
+from api.fooocus_config import WITHOUT_EFFECT
 from api.reference_rest import rest_page
 from api.settings import FIELDS, FOREIGN_VARIABLES
 
@@ -53,7 +54,11 @@ Read from `--fooocus-config`, else from `DATA/config.txt` or `./config.txt` if o
 folders (relative ones count from the file's own folder), `path_outputs` and `temp_path` are `outputs` and `temp` unless
 a setting says otherwise, its `default_…` keys fill what requests leave open. Order, as in Fooocus: the default preset,
 then config.txt, then the preset of `--preset`, then a variable with the key's own name, such as
-`default_cfg_scale=5.5`. Keys that nothing here answers to are ignored.
+`default_cfg_scale=5.5`. Keys that nothing here answers to are ignored, with a line at the start; so are these:
+
+| keys | why they do nothing |
+|---|---|
+{keys}
 """
 CLI = """\
 # Command line
@@ -74,7 +79,9 @@ def settings_page() -> str:
         rows.append(_row(f"`{name}`", flag, variable, _default(name), describe(name)))
     foreign = [_row(f"`{name}`", flag.note) for name, flag in FOREIGN.items()]
     variables = [_row(f"`{name}`", f"taken as `{setting}`") for name, setting in FOREIGN_VARIABLES.items()]
-    return SETTINGS.format(settings="\n".join(rows), flags="\n".join(foreign), variables="\n".join(variables))
+    keys = [_row(", ".join(f"`{key}`" for key in found), why) for why, found in WITHOUT_EFFECT.items()]
+    tables = {"settings": rows, "flags": foreign, "variables": variables, "keys": keys}
+    return SETTINGS.format(**{name: "\n".join(lines) for name, lines in tables.items()})
 
 
 def cli_page() -> str:

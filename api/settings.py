@@ -61,6 +61,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     preset: Annotated[
         str, _doc("Preset whose values fill what a request leaves out; empty chooses by the models found.")
     ] = ""
+    preview_option: Annotated[
+        Literal["auto", "fast", "latent2rgb", "taesd", "none"],
+        _doc("Step previews: none makes none; every other word means the one kind there is."),
+    ] = "auto"
+    disable_metadata: Annotated[bool, _doc("Write no parameters into pictures, whatever a request says.")] = False
+    disable_image_log: Annotated[
+        bool, _doc("Keep results below the temp folder instead, and only until the next start.")
+    ] = False
     device: Annotated[str, _doc("Device of the worker: auto, cpu, cuda, cuda:1, mps.")] = "auto"
     vram: Annotated[int | None, _doc("Bytes of device memory for models (8GiB, 500M); all of it when not given.")] = (
         None
@@ -96,12 +104,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def outputs_dir(self) -> Path:
         """Where results are written."""
-        return self.outputs or self.data / "outputs"
+        return self.temp_dir / "results" if self.disable_image_log else self.outputs or self.data / "outputs"
 
     @property
     def input_dir(self) -> Path:
         """Where pictures that came with requests are kept."""
         return self.data / "input"
+
+    @property
+    def previews(self) -> bool:
+        """Whether step previews are made for those who want them."""
+        return self.preview_option != "none"
 
     @property
     def temp_dir(self) -> Path:

@@ -79,7 +79,7 @@ async def enqueue(
             graph=made.graph.to_json(),
             outputs=tuple(made.outputs),
             request=record | {"images": msgspec.to_builtins(images)},
-            extra={"previews": made.preview},
+            extra={"previews": made.preview and served.settings.previews},
             webhook_url=webhook_url or served.settings.webhook_url or None,
             warnings=tuple(map(str, warnings)),
         )

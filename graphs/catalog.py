@@ -53,7 +53,8 @@ class Catalog:
     files: names by kind of the model folders, for the kinds that have no field of their own here.
     default_preset: the preset that fills what requests leave open; "" chooses (`preset_in_force`). overrides: keys of
     a preset file that go before the preset in force.
-    black_out_nsfw: every request's pictures go through the safety checker.
+    black_out_nsfw: every request's pictures go through the safety checker. write_metadata: False keeps the parameters
+    out of every file.
     hash_of: (folder such as "checkpoints", name) → first ten hex digits of the file's SHA-256, "" while unknown.
     family_of: checkpoint → "sdxl", "sdxl_refiner", "sd1"; "" for what cannot be told.
     """
@@ -71,6 +72,7 @@ class Catalog:
     default_preset: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     black_out_nsfw: bool = False
+    write_metadata: bool = True
     hash_of: Callable[[str, str], str] = _unknown_hash
     family_of: Callable[[str], str] = _unknown_family
 
@@ -91,6 +93,7 @@ class Catalog:
         overrides: Mapping[str, Any] | None = None,
         wildcards: Path | None = None,
         black_out_nsfw: bool = False,
+        write_metadata: bool = True,
         hash_of: Callable[[str, str], str] = _unknown_hash,
         family_of: Callable[[str], str] = _unknown_family,
     ) -> "Catalog":
@@ -114,6 +117,7 @@ class Catalog:
             default_preset=default_preset,
             overrides=overrides or {},
             black_out_nsfw=black_out_nsfw,
+            write_metadata=write_metadata,
             hash_of=hash_of,
             family_of=family_of,
         )

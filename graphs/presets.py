@@ -43,12 +43,16 @@ class Preset(Struct, frozen=True, kw_only=True):
     overwrite_switch: float = -1
     performance: str = "Speed"
     image_number: int = 1  # Fooocus's desktop makes 2; both REST contracts make 1.
+    max_image_number: int = 32
     prompt: str = ""
     negative_prompt: str = ""
     styles: tuple[str, ...] = ("Fooocus V2", "Fooocus Enhance", "Fooocus Sharp")
     aspect_ratio: str = "1152*896"
     available_aspect_ratios: tuple[str, ...] = ASPECT_RATIOS
+    output_format: str = "png"
     save_metadata: bool = True
+    metadata_scheme: str = "fooocus"
+    created_by: str = ""
     vae: str = DEFAULT_VAE
     inpaint_engine_version: str = "v2.6"
     checkpoint_downloads: dict[str, str] = field(default_factory=dict)
@@ -160,12 +164,16 @@ KEYS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "default_overwrite_switch": ("overwrite_switch", _number(-1, 200)),
     "default_performance": ("performance", _mode),
     "default_image_number": ("image_number", _integer(1, 32)),
+    "default_max_image_number": ("max_image_number", _integer(1, 10_000)),
     "default_prompt": ("prompt", _text),
     "default_prompt_negative": ("negative_prompt", _text),
     "default_styles": ("styles", _names),
     "default_aspect_ratio": ("aspect_ratio", _aspect),
     "available_aspect_ratios": ("available_aspect_ratios", lambda value: tuple(_aspect(size) for size in _list(value))),
+    "default_output_format": ("output_format", _one_of(("png", "jpeg", "jpg", "webp"))),
     "default_save_metadata_to_images": ("save_metadata", _flag),
+    "default_metadata_scheme": ("metadata_scheme", _one_of(("fooocus", "a1111"))),
+    "metadata_created_by": ("created_by", _text),
     "default_vae": ("vae", _name),
     "default_inpaint_engine_version": ("inpaint_engine_version", _one_of(("None", "v1", "v2.5", "v2.6"))),
     "checkpoint_downloads": ("checkpoint_downloads", _downloads),

@@ -147,13 +147,13 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     enhance: Enhance | None = None
     generate_image_grid: bool = False
 
-    save_extension: Literal["png", "jpg", "jpeg", "webp"] = "png"
+    save_extension: Literal["png", "jpg", "jpeg", "webp"] | None = None
     save_name: str = ""
     save_folder: str = ""
     save_by_time: bool = False
     save_metadata: bool | None = None
-    metadata_scheme: Literal["fooocus", "a1111"] = "fooocus"
-    created_by: str = ""
+    metadata_scheme: Literal["fooocus", "a1111"] | None = None
+    created_by: str | None = None
 
     def check_limits(self) -> None:
         """Raise Refused for a number outside `LIMITS` (NaN is outside) and for more text than anyone writes."""

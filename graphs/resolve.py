@@ -96,7 +96,7 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
     generation = Generation(
         request=request,
         **_words(request, preset, main, extra, checkpoint, catalog, warnings),
-        image_number=given(request.image_number, preset.image_number),
+        image_number=_image_number(request, preset),
         seed=seed,
         seed_increment=not request.disable_seed_increment,
         checkpoint=checkpoint,
@@ -108,7 +108,7 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
         width=width,
         height=height,
         **_sampling(request, preset, mode, warnings),
-        **_saving(request, preset),
+        **_saving(request, preset, catalog, warnings),
     )
     return generation, warnings
 
@@ -139,16 +139,27 @@ def _words(
     }
 
 
-def _saving(request: GenerationRequest, preset: Preset) -> dict[str, Any]:
+def _image_number(request: GenerationRequest, preset: Preset) -> int:
+    """How many pictures; a server may allow fewer than the contracts do."""
+    most = preset.max_image_number
+    number = min(preset.image_number, most) if request.image_number is None else request.image_number
+    if number > most:
+        raise Refused("image_number", f"image_number is {number}.", f"This server makes at most {most} at a time.")
+    return number
+
+
+def _saving(request: GenerationRequest, preset: Preset, catalog: Catalog, warnings: list[str]) -> dict[str, Any]:
     """How the pictures leave: file names and formats, metadata, previews on the way."""
+    if request.save_metadata and not catalog.write_metadata:
+        warnings.append("This server writes no parameters into pictures (--disable-metadata).")
     return {
-        "save_extension": request.save_extension,
+        "save_extension": given(request.save_extension, preset.output_format),
         "save_name": request.save_name,
         "save_folder": request.save_folder,
         "save_by_time": request.save_by_time,
-        "save_metadata": given(request.save_metadata, preset.save_metadata),
-        "metadata_scheme": request.metadata_scheme,
-        "created_by": request.created_by,
+        "save_metadata": given(request.save_metadata, preset.save_metadata) and catalog.write_metadata,
+        "metadata_scheme": given(request.metadata_scheme, preset.metadata_scheme),
+        "created_by": given(request.created_by, preset.created_by),
         "preview": not request.disable_preview,
     }
 

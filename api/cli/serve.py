@@ -100,6 +100,8 @@ def _introduce(settings: Settings, library: Library) -> None:
         log.info("preset %s with checkpoint %s; %d found", preset.name, checkpoint, len(catalog.checkpoints))
     if library.fooocus.source is not None:
         log.info("defaults and folders from %s", library.fooocus.source)
+    for note in library.fooocus.notes:
+        log.info("Fooocus' configuration: %s", note)
     if settings.preset and catalog.preset(settings.preset) is None:
         log.warning("there is no preset %r; known: %s", settings.preset, ", ".join(sorted(catalog.presets)))
     if not settings.loopback and not settings.apikey:

@@ -100,6 +100,9 @@ FLAGS: dict[str, tuple[list[str], dict[str, object]]] = {
     "--gpu-device-id": (["1"], {"device": "cuda:1"}),
     "--always-cpu": (["4"], {"device": "cpu"}),
     "--debug-mode": ([], {"log_level": "debug"}),
+    "--disable-image-log": ([], {"disable_image_log": True}),
+    "--disable-metadata": ([], {"disable_metadata": True}),
+    "--preview-option": (["none"], {"previews": False}),
     "--web-upload-size": (["7"], {"max_upload": 7 * 2**20}),
     **{name: (["7"] if foreign.values else [], {}) for name, foreign in FOREIGN.items() if not foreign.setting},
 }

@@ -17,6 +17,7 @@ from api.errors import Fault, InvalidRequest, NotFound, shown
 from api.json_response import Json
 from api.routing import Handler, both
 from api.services import services
+from api.settings import Settings
 from engine.jobs.interface import JobFilter
 from engine.jobs.job import FINAL_STATES, NewJob
 from models.errors import ModelError
@@ -40,14 +41,16 @@ async def post_prompt(request: Request) -> Response:
     if not verdict["outputs"]:
         error = verdict["error"] or shapes.prompt_error("prompt_no_outputs", "Prompt has no outputs")["error"]
         return Json({"error": error, "node_errors": verdict["node_errors"]}, 400)
-    job = await served.jobs.submit(_new_job(body, verdict))
+    job = await served.jobs.submit(_new_job(body, verdict, served.settings))
     return Json({"prompt_id": job.id, "number": shapes.number(job), "node_errors": verdict["node_errors"]})
 
 
-def _new_job(body: dict[str, Any], verdict: dict[str, Any]) -> NewJob:
+def _new_job(body: dict[str, Any], verdict: dict[str, Any], settings: Settings) -> NewJob:
     extra = dict(body["extra_data"]) if isinstance(body.get("extra_data"), dict) else {}
     if body.get("client_id") is not None:
         extra["client_id"] = str(body["client_id"])
+    if not settings.previews:
+        extra["previews"] = False
     number = _number(body.get("number"))
     return NewJob(
         kind="Graph",

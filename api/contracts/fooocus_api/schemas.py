@@ -44,9 +44,9 @@ class TextToImage(Struct):
     loras: list[Lora] | UnsetType = UNSET
     advanced_params: AdvancedParams = msgspec.field(default_factory=AdvancedParams)
     preset: str | UnsetType = UNSET
-    save_meta: bool = True
-    meta_scheme: Scheme = "fooocus"
-    save_extension: Extension = "png"
+    save_meta: bool | UnsetType = UNSET
+    meta_scheme: Scheme | UnsetType = UNSET
+    save_extension: Extension | UnsetType = UNSET
     save_name: SaveName = ""
     read_wildcards_in_order: bool = False
     require_base64: bool = False

@@ -102,10 +102,10 @@ def to_generation(
         refiner_model=given(body.refiner_model_name),
         refiner_switch=given(body.refiner_switch),
         loras=neutral.loras(body.loras),
-        save_extension=body.save_extension,
+        save_extension=given(body.save_extension),
         save_name=body.save_name,
-        save_metadata=body.save_meta,
-        metadata_scheme=body.meta_scheme,
+        save_metadata=given(body.save_meta),
+        metadata_scheme=given(body.meta_scheme),
         read_wildcards_in_order=body.read_wildcards_in_order,
         **neutral.advanced(body.advanced_params, {name: getattr(settings, name) for name in SCALERS}, warnings),
     )

@@ -67,6 +67,10 @@ def values(preset: Preset) -> dict[str, Any]:
         "sampler_name": preset.sampler,
         "scheduler_name": preset.scheduler,
         "vae_name": preset.vae,
+        "image_number": preset.image_number,
+        "output_format": preset.output_format,
+        "save_metadata_to_images": preset.save_metadata,
+        "metadata_scheme": preset.metadata_scheme,
         "clip_skip": preset.clip_skip,
         "adaptive_cfg": preset.adaptive_cfg,
     }

@@ -62,8 +62,8 @@ class CommonRequest(fields.Advanced, kw_only=True):
     style_selections: Styles | UnsetType = UNSET
     performance_selection: Performance | UnsetType = UNSET
     aspect_ratios_selection: SizeText | UnsetType = UNSET
-    image_number: Annotated[int, Meta(ge=1, le=32)] = 1
-    output_format: fields.Extension = "png"
+    image_number: Annotated[int, Meta(ge=1, le=32)] | UnsetType = UNSET
+    output_format: fields.Extension | UnsetType = UNSET
     image_seed: int = -1
     read_wildcards_in_order: bool = False
     sharpness: Annotated[float, Meta(ge=0, le=30)] | UnsetType = UNSET
@@ -97,8 +97,8 @@ class CommonRequest(fields.Advanced, kw_only=True):
     overwrite_switch: float = -1
     inpaint_respective_field: Share = 0.618
     inpaint_mask_upload_checkbox: bool = True
-    save_metadata_to_images: bool = True
-    metadata_scheme: fields.Scheme = "fooocus"
+    save_metadata_to_images: bool | UnsetType = UNSET
+    metadata_scheme: fields.Scheme | UnsetType = UNSET
     save_name: SaveName = ""
     preset: PresetName = "initial"
     stream_output: bool = False
