@@ -65,7 +65,15 @@ def typed_settings(parsed: argparse.Namespace) -> dict[str, Any]:
 
 def _add_generate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "prompt", help="what the picture shall show; Fooocus syntax: (words:1.2), <lora:name:0.8>, __wildcard__"
+        "prompt",
+        nargs="?",
+        help="what the picture shall show; Fooocus syntax: (words:1.2), <lora:name:0.8>, __wildcard__",
+    )
+    command.add_argument(
+        "--from-image",
+        type=Path,
+        metavar="FILE",
+        help="make a picture again as its own file tells, instead of a prompt",
     )
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="where the picture goes (.png, .jpg, .webp)")
     command.add_argument("-n", "--number", type=int, default=1, metavar="N", help="how many pictures, 1 to 32")

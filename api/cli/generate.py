@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from api.cli import again
 from api.cli.failure import Failure
 from api.cli.run import run_job
 from api.contracts.fooocus_api.schemas import TextToImage
@@ -19,6 +20,7 @@ from api.images import MEDIA_TYPES
 from api.library import Library
 from api.settings import Loaded, Settings
 from engine.jobs.job import NewJob
+from graphs.flows import compile_request
 from graphs.request import Refused
 from graphs.text_to_image import Compiled, text_to_image
 
@@ -29,7 +31,10 @@ def run(parsed: argparse.Namespace, loaded: Loaded, notes: list[str]) -> int:
     settings = loaded.settings
     _check_output(parsed.output)
     library = Library(settings)
-    compiled = _compile(parsed, settings, library)
+    if parsed.from_image:
+        compiled = compile_request(again.request_of(parsed, settings, library), library.catalog)
+    else:
+        compiled = _compile(parsed, settings, library)
     for warning in compiled.warnings:
         print(f"note: {warning}", file=sys.stderr)
     if parsed.print_graph:
@@ -54,6 +59,8 @@ def run(parsed: argparse.Namespace, loaded: Loaded, notes: list[str]) -> int:
 
 def _compile(parsed: argparse.Namespace, settings: Settings, library: Library) -> Compiled:
     """Read the options by the rules of the REST body, so that both mean the same."""
+    if parsed.prompt is None:
+        raise Failure("Say what the picture shall show, or give --from-image FILE.")
     try:
         body = decode(TextToImage, _body(parsed), ("generate",))
         request = to_generation(body, settings, [])

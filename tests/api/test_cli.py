@@ -15,6 +15,7 @@ from api.settings import FIELDS
 from tests.api.conftest import fake_settings
 
 ROOT = Path(__file__).parents[2]
+PHOTO = {"name": "photo.png", "width": 8, "height": 8}
 HEAVY = ("torch", "numpy", "PIL", "diffusers", "transformers", "nodes")
 
 
@@ -113,6 +114,49 @@ def test_a_prompt_can_be_compiled_printed_shown_and_read_again(data, capsys, tmp
     assert "nodes, hash " in shown
     assert main(["graph", "show", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(printed)
+
+
+def test_a_picture_s_file_compiles_to_the_graph_that_made_it(data, capsys, tmp_path):
+    told = ["--data", str(data), "--preset", "tiny", "--print-graph"]
+    assert main(["generate", "a [[red,blue]] cat", "-n", "2", "--seed", "3", "--steps", "4", *told]) == 0
+    graph = json.loads(capsys.readouterr().out)
+    saving = [node["inputs"] for node in graph.values() if node["class_type"] == "SaveGeneration"]
+    _, second = sorted(saving, key=lambda inputs: inputs["index"])
+    file = saved(tmp_path / "cat.png", second["metadata"])
+    assert main(["generate", "--from-image", str(file), *told]) == 0
+    again = json.loads(capsys.readouterr().out)
+    (sampler,) = [node["inputs"] for node in again.values() if node["class_type"] == "SampleLatent"]
+    assert (sampler["seed"], sampler["steps"]) == (4, 4)
+    (words,) = [node["inputs"]["texts"] for node in again.values() if "cat" in str(node["inputs"].get("texts"))]
+    assert words == {"__value__": ["a blue cat"]}
+
+
+def saved(path: Path, metadata: str | None) -> Path:
+    """A small picture that carries metadata."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    if metadata:
+        info.add_text("parameters", metadata)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+    return path
+
+
+def test_a_picture_that_cannot_be_made_again_says_why(data, capsys, tmp_path):
+    def refused(*words: str) -> str:
+        assert main(["generate", *words, "--data", str(data)]) == 1
+        return capsys.readouterr().err
+
+    plain, text = saved(tmp_path / "plain.png", None), tmp_path / "text.png"
+    text.write_text("no picture")
+    varied = json.dumps({"seed": "3", "focal": {"uov_method": "Vary (Subtle)", "input_image": PHOTO}})
+    assert "does not say how it was made" in refused("--from-image", str(plain))
+    assert "does not say how it was made" in refused("--from-image", str(text))
+    assert "cannot be read" in refused("--from-image", str(tmp_path / "absent.png"))
+    assert "does not hold: photo.png" in refused("--from-image", str(saved(tmp_path / "varied.png", varied)))
+    assert "leave out: prompt, --steps" in refused("a cat", "--steps", "3", "--from-image", str(plain))
+    assert "--from-image" in refused()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def focal(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
-def test_generate_makes_the_very_bytes_that_the_server_makes(server, tmp_path):
+def test_generate_makes_the_very_bytes_that_the_server_makes_and_again_from_the_file(server, tmp_path):
     picture = tmp_path / "out.png"
     done = focal("generate", PROMPT, "-o", str(picture), "--seed", "7", "--data", str(tmp_path / "data"))
     assert done.returncode == 0, done.stderr
@@ -26,6 +26,9 @@ def test_generate_makes_the_very_bytes_that_the_server_makes(server, tmp_path):
     assert "100%" in done.stderr
     (image,) = server.client.post(TEXT_TO_IMAGE, json={"prompt": PROMPT, "image_seed": 7}).json()
     assert picture.read_bytes() == server.picture(image["url"])
+    again = focal("generate", "--from-image", str(picture), "-o", str(tmp_path / "again.png"), "--data", str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again.png").read_bytes() == picture.read_bytes()
 
 
 def test_a_graph_is_validated_and_run_and_a_broken_one_is_refused(tmp_path):
