@@ -28,8 +28,8 @@ NO_PICTURE = 0.08  # share of samples with a blank reference, for the negative p
 WEIGHT_CAP, LEAN = 30, 0.65  # of the loss and of the timesteps, as in `models.tiny.train`
 FULL_WEIGHT = 0.4  # share of samples with weight 1; the rest lies between LEAST_WEIGHT and 1
 LEAST_WEIGHT = 0.5
-PAIRS, SPLIT = 0.5, 0.8  # share of the scenes of two objects, and of these the share that two references show
-IN_PLACE, SAME_GROUND = 0.6, 0.75  # share of such references whose object lies where it shall, on what it shall lie
+PAIRS, SPLIT = 0.4, 0.8  # share of the scenes of two objects, and of these the share that two references show
+IN_PLACE, SAME_GROUND = 0.6, 0.92  # share of such references whose object lies where it shall, on what it shall lie
 GENERIC = ("a picture", "a shape", "an image of a shape", "a shape on a background", "a photo of a shape", "a drawing")
 FACE_MARGIN = (1.05, 1.5)  # the crop's half side in radii of the object
 
