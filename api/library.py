@@ -76,9 +76,7 @@ class Library:
     def hash_of(self, kind: str, name: str) -> str:
         """The first ten hex digits of a file's SHA-256; "" while a large file is still being read. May block."""
         try:
-            path = self._paths.get((kind, name)) or self.folders.path(kind, name)
-            self._paths[kind, name] = path
-            key = (kind, name, path.stat().st_mtime_ns)
+            key = (kind, name, self._path(kind, name).stat().st_mtime_ns)
         except (ModelError, OSError) as error:
             log.warning("no hash of %s: %s", name, error)
             return ""
@@ -95,7 +93,7 @@ class Library:
     def family_of(self, checkpoint: str) -> str:
         """The family of a checkpoint, told from the names of its tensors; "" for a file that cannot be told."""
         try:
-            path = self.folders.path("checkpoints", checkpoint)
+            path = self._path("checkpoints", checkpoint)
             key = (checkpoint, path.stat().st_mtime_ns)
             if key not in self._families:
                 family = family_of(read_header(path)[0])
@@ -103,6 +101,12 @@ class Library:
         except (ModelError, OSError):
             return ""
         return self._families[key]
+
+    def _path(self, kind: str, name: str) -> Path:
+        """Where a file lies, found once until the next refresh. Raises ModelError."""
+        path = self._paths.get((kind, name)) or self.folders.path(kind, name)
+        self._paths[kind, name] = path
+        return path
 
     def _read(self) -> Catalog:
         return Catalog.build(

@@ -209,7 +209,7 @@ def _engine(url: URL, *, writes: bool) -> Engine:
     def start(connection: Connection) -> None:
         if writes:
             flushed = connection.get_execution_options().get("flushed", True)
-            connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if flushed else 'NORMAL'}")
+            connection.connection.cursor().execute(f"PRAGMA synchronous={'FULL' if flushed else 'NORMAL'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
