@@ -4,8 +4,6 @@ Fooocus behaviour §5.8. Each stage works on what the one before it left; a vary
 all of them. Image prompts and ControlNets have no part in it, and every pass uses the seed of the job.
 """
 
-from msgspec.structs import replace
-
 from engine.graph import Link as GraphLink
 from graphs.builder import GraphBuilder, Link
 from graphs.catalog import Catalog, native_px
@@ -36,7 +34,7 @@ def enhance_picture(request: GenerationRequest, enhance: Enhance, picture: Input
         size, most = f"{picture.width}x{picture.height}", f"{MAX_PIXELS} pixels (4096x4096)"
         raise Refused("enhance.image", f"The picture has {size} pixels.", f"Pictures of up to {most} can be enhanced.")
     g = GraphBuilder()
-    line = Line(g, replace(request, image_number=1), plan, catalog, warnings)
+    line = Line(g, request, plan, catalog, warnings)
     if not plan.has_work:
         said = g.ShowText(text=NOTHING_TO_DO)
         return Compiled(g.build(), [], [*warnings, NOTHING_TO_DO], False, line.generation, [said.node_id])
@@ -53,14 +51,17 @@ def enhanced(request: GenerationRequest, enhance: Enhance, compiled: Compiled, c
         return compiled
     g = GraphBuilder(compiled.graph.to_json())
     height, width = _size_of_results(request, compiled.generation, catalog)
-    starts = [Picture(_link(compiled, image), height, width) for image in compiled.images]
+    first = request.first_image
+    starts = [
+        Picture(_link(compiled, image), height, width, first + number) for number, image in enumerate(compiled.images)
+    ]
     kept: list[ImagePlan] = []
     if plan.final_only:
         for image in compiled.images:
             del g.nodes[image.node_id]
     else:
         kept = list(compiled.images)
-    line = Line(g, replace(request, image_number=1), plan, catalog, warnings)
+    line = Line(g, request, plan, catalog, warnings)
     images = line.run(starts, first_index=len(kept))
     return Compiled(g.build(), [*kept, *images], warnings, not request.disable_preview, compiled.generation)
 

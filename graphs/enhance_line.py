@@ -13,33 +13,39 @@ from graphs.images import ImageText, image_text
 from graphs.inpaint_choice import chosen_inpaint
 from graphs.inpaint_engine import Engine, installed_engine
 from graphs.masks import find_mask
+from graphs.metadata_own import of_batch
 from graphs.model import base_model
 from graphs.repainting import area_of, lacks_upscaler, latent_of, pasted, sized, with_engine
 from graphs.request import GenerationRequest
-from graphs.request_parts import EnhanceStage
+from graphs.request_parts import Enhance, EnhanceStage
 from graphs.resolve import Generation, resolve
 from graphs.sampling import encode_prompts, sample
 from graphs.save import ImagePlan, save, save_plain
-from graphs.uov import Upscale, Vary, chosen
+from graphs.uov import DISABLED, Upscale, Vary, chosen
 from graphs.upscale import DECODE_OVERLAP_PX, ENCODE_OVERLAP_PX, TILE_PX, enlarge, installed_upscaler
 
 
 class Picture(Struct, frozen=True):
-    """A picture on its way through the stages. height, width: as far as they are known before the run."""
+    """A picture on its way through the stages. height, width: as far as they are known before the run.
+
+    place: in the batch of the flow that made it.
+    """
 
     image: Node | Link
     height: int
     width: int
+    place: int = 0
 
 
 class Pass(Struct, frozen=True):
     """What one pass made. saved: the picture to save, none of it where the pass was left out at run time. mask: of a
-    stage, what it repainted."""
+    stage, what it repainted. upto: all that was done by then."""
 
     picture: Picture
     saved: Node | Link
     text: ImageText
     generation: Generation
+    upto: Enhance
     mask: Node | None = None
 
 
@@ -50,11 +56,14 @@ class Line:
         self, g: GraphBuilder, request: GenerationRequest, plan: Plan, catalog: Catalog, warnings: list[str]
     ) -> None:
         self.g = g
-        self.request = request
+        assert request.enhance is not None
+        self.whole = request
+        self.enhance = replace(request.enhance, save_final_only=True, show_masks=False)
+        self.request = replace(request, image_number=1, first_image=0)  # every pass has the job's seed and words
         self.plan = plan
         self.catalog = catalog
         self.warnings = warnings
-        self.generation = self._resolved(request)
+        self.generation = self._resolved(self.request)
 
     def run(self, pictures: Sequence[Picture], first_index: int) -> list[ImagePlan]:
         """Add the passes of every picture and what saves them."""
@@ -69,20 +78,23 @@ class Line:
                     continue
                 image = made.picture.image if self.plan.final_only else made.saved
                 text = replace(made.text, index=first_index + len(plans))
-                plans.append(save(self.g, image, text, made.generation, self.catalog))
+                again = of_batch(replace(self.whole, enhance=made.upto), made.picture.place, self.catalog)
+                plans.append(save(self.g, image, text, made.generation, self.catalog, again))
         return plans
 
     def _passes(self, picture: Picture) -> list[Pass]:
         passes: list[Pass] = []
         if self.plan.method is not None and self.plan.order == BEFORE:
-            passes.append(self._vary_or_upscale(self.plan.method, picture, self.request))
+            upto = replace(self.enhance, stages=())
+            passes.append(self._vary_or_upscale(self.plan.method, picture, self.request, upto))
         for number, stage in self.plan.stages:
             passes.append(self._stage(number, stage, passes[-1].picture if passes else picture))
         if self.plan.method is not None and self.plan.order == AFTER:
             request = self.request
             if self.plan.prompt_type == LAST_FILLED:
                 request = self._with_last_filled(request)
-            passes.append(self._vary_or_upscale(self.plan.method, passes[-1].picture if passes else picture, request))
+            last = passes[-1].picture if passes else picture
+            passes.append(self._vary_or_upscale(self.plan.method, last, request, self.enhance))
         return passes
 
     def _with_last_filled(self, request: GenerationRequest) -> GenerationRequest:
@@ -129,7 +141,10 @@ class Line:
         counted = {} if found.count is None else {"count": found.count}
         taken = g.TakeIfMasked(original=picture.image, mask=mask, changed=pasted(g, base, area, sampled), **counted)
         generation = sized(generation, picture.height, picture.width, stage.respective_field, catalog)
-        return Pass(replace(picture, image=taken), taken[1], text, generation, mask)
+        upto = replace(self.enhance, stages=self.enhance.stages[: number + 1])
+        if self.plan.order != BEFORE:
+            upto = replace(upto, uov_method=DISABLED)
+        return Pass(replace(picture, image=taken), taken[1], text, generation, upto, mask)
 
     def _engine(self, stage: EnhanceStage, generation: Generation) -> Engine | None:
         preset = self.catalog.preset(self.request.preset or "initial") or self.catalog.preset_in_force
@@ -151,13 +166,15 @@ class Line:
             and self.request.enhance.image is None
         )
 
-    def _vary_or_upscale(self, method: Vary | Upscale, picture: Picture, request: GenerationRequest) -> Pass:
+    def _vary_or_upscale(
+        self, method: Vary | Upscale, picture: Picture, request: GenerationRequest, upto: Enhance
+    ) -> Pass:
         generation = self._resolved(request)
         if isinstance(method, Vary):
-            return self._vary(method, picture, generation)
-        return self._upscale(method, picture, generation)
+            return self._vary(method, picture, generation, upto)
+        return self._upscale(method, picture, generation, upto)
 
-    def _vary(self, method: Vary, picture: Picture, generation: Generation) -> Pass:
+    def _vary(self, method: Vary, picture: Picture, generation: Generation, upto: Enhance) -> Pass:
         g, base_px = self.g, native_px(generation.checkpoint)
         height, width = varied_size(picture.height, picture.width, base_px)
         generation = replace(generation, height=height, width=width)
@@ -167,9 +184,9 @@ class Line:
         latent = g.VAEEncode(pixels=g.FitForVary(image=picture.image, base_size=base_px), vae=base.vae)
         sampled = sample(g, base, positive, negative, latent, text.seed, generation, denoise=method.strength)
         image = g.VAEDecode(samples=sampled, vae=base.decoder)
-        return Pass(Picture(image, height, width), image, text, generation)
+        return Pass(Picture(image, height, width, picture.place), image, text, generation, upto)
 
-    def _upscale(self, method: Upscale, picture: Picture, generation: Generation) -> Pass:
+    def _upscale(self, method: Upscale, picture: Picture, generation: Generation, upto: Enhance) -> Pass:
         g, base_px = self.g, native_px(generation.checkpoint)
         upscaler = installed_upscaler(self.catalog, generation.checkpoint, "enhance.uov_method")
         fitted = enlarge(g, picture.image, upscaler, method.factor, base_px)
@@ -178,7 +195,7 @@ class Line:
         if method.fast or goes_direct(*size):
             height, width = upscaled_size(*size)
             generation = replace(generation, height=height, width=width)
-            return Pass(Picture(fitted, height, width), fitted, text, generation)
+            return Pass(Picture(fitted, height, width, picture.place), fitted, text, generation, upto)
         height, width = diffused_size(*size)
         generation = replace(generation.upscaling(), height=height, width=width)
         base = base_model(g, generation, method.strength)
@@ -186,7 +203,7 @@ class Line:
         latent = g.VAEEncodeTiled(pixels=fitted, vae=base.vae, tile_size=TILE_PX, overlap=ENCODE_OVERLAP_PX)
         sampled = sample(g, base, positive, negative, latent, text.seed, generation, denoise=method.strength)
         image = g.VAEDecodeTiled(samples=sampled, vae=base.decoder, tile_size=TILE_PX, overlap=DECODE_OVERLAP_PX)
-        return Pass(Picture(image, height, width), image, text, generation)
+        return Pass(Picture(image, height, width, picture.place), image, text, generation, upto)
 
     def _warn(self, warning: str) -> None:
         if warning not in self.warnings:

@@ -31,16 +31,17 @@ class ImageText(Struct, frozen=True, kw_only=True):
 
 
 def image_text(generation: Generation, catalog: Catalog, index: int) -> ImageText:
-    """Settle the words of image `index`. Every draw comes from one generator seeded with the image's seed, in order:
-    wildcards of the main prompt, the main negative, extra lines, extra negatives, then random styles.
+    """Settle the words of image `index` of a job. Every draw comes from one generator seeded with the image's seed, in
+    order: wildcards of the main prompt, the main negative, extra lines, extra negatives, then random styles.
     """
-    seed = generation.seed_of(index)
+    place = generation.first_image + index
+    seed = generation.seed_of(place)
     rng = Random(seed)
 
     def fill(text: str) -> str:
-        return catalog.wildcards.apply(text, rng, index=index, in_order=generation.wildcards_in_order)
+        return catalog.wildcards.apply(text, rng, index=place, in_order=generation.wildcards_in_order)
 
-    main = expand_arrays(fill(generation.prompt), index)
+    main = expand_arrays(fill(generation.prompt), place)
     negative = fill(generation.negative)
     extra = [fill(line) for line in generation.extra_prompts]
     extra_negatives = [fill(line) for line in generation.extra_negatives]

@@ -19,12 +19,19 @@ from graphs.styles import StyleBook
 MAX_CHARACTERS = 1_000_000  # No picture says more about itself; longer text is not read.
 
 
-def payload(generation: Generation, text: ImageText, catalog: Catalog, *, version: str = VERSION) -> str:
-    """The metadata of one image in the scheme asked for."""
+def payload(
+    generation: Generation,
+    text: ImageText,
+    catalog: Catalog,
+    again: GenerationRequest | None = None,
+    *,
+    version: str = VERSION,
+) -> str:
+    """The metadata of one image in the scheme asked for. again: as in `graphs.metadata_own.unsaid`."""
     facts = record(generation, text, catalog, version)
     scheme = metadata_a1111 if generation.metadata_scheme == "a1111" else metadata_fooocus
     written = scheme.write(facts)
-    more = unsaid(read(written, catalog.styles), generation, text, catalog)
+    more = unsaid(read(written, catalog.styles), generation, text, catalog, again)
     return scheme.write(facts, more) if more else written
 
 

@@ -68,11 +68,25 @@ FLOW = (
     "enhance",
     "black_out_nsfw",
 )
-READ = frozenset(FLOW) | {name for names in DECIDED_BY.values() for name in names}
+MAIN_FLOW = ("input_image", "uov_method", "inpaint", "image_prompts")  # not run for a picture that is only enhanced
+BATCH = ("first_image", "disable_seed_increment", "read_wildcards_in_order")
+READ = frozenset((*FLOW, *BATCH)) | {name for names in DECIDED_BY.values() for name in names}
 
 
-def unsaid(said: GenerationRequest | None, generation: Generation, text: ImageText, catalog: Catalog) -> dict[str, Any]:
-    """The fields of a request, as JSON values, that have to be added to what was said of a picture."""
+def unsaid(
+    said: GenerationRequest | None,
+    generation: Generation,
+    text: ImageText,
+    catalog: Catalog,
+    again: GenerationRequest | None = None,
+) -> dict[str, Any]:
+    """The fields of a request, as JSON values, that have to be added to what was said of a picture.
+
+    again: the request that makes the picture, where its own words and settings are not enough.
+    """
+    if again is not None:
+        missing = {name for name in READ if getattr(again, name) != getattr(said or GenerationRequest(), name)}
+        return msgspec.to_builtins({name: getattr(again, name) for name in sorted(missing)})
     meant = one_picture(generation, text)
     missing = {name for name in FLOW if getattr(meant, name) != getattr(said or GenerationRequest(), name)}
     settled = _settled(said, catalog)
@@ -97,38 +111,69 @@ def completed(request: GenerationRequest, own: Any) -> GenerationRequest:
 
 def one_picture(generation: Generation, text: ImageText) -> GenerationRequest:
     """The request that makes one picture again, with everything said and no draw left open."""
-    mode = PERFORMANCES[generation.performance]
-    positive, negative, end = generation.adm_scaler
-    asked = generation.request
     return GenerationRequest(
         prompt=text.prompt or " ",  # an empty one would stand for the preset's
         negative_prompt=text.negative_prompt,
         styles=[*([EXPANSION] if generation.expansion else []), *text.styles],
-        performance=generation.performance,
-        width=generation.width,
-        height=generation.height,
-        image_number=1,
         seed=text.seed,
-        sharpness=generation.sharpness,
-        guidance_scale=generation.guidance_scale,
-        base_model=generation.checkpoint,
-        loras=[lora for lora in generation.loras if not (mode.distilled and mode.distilled.brings(lora.name))],
-        vae=generation.vae or DEFAULT_VAE,
-        clip_skip=generation.clip_skip,
-        sampler=generation.sampler,
-        scheduler=generation.scheduler,
-        adaptive_cfg=generation.adaptive_cfg,
-        adm_scaler_positive=positive,
-        adm_scaler_negative=negative,
-        adm_scaler_end=end,
-        refiner_model=generation.refiner.checkpoint if generation.refiner else "None",
-        refiner_switch=generation.refiner_switch,
-        overwrite_switch=generation.refiner.overwrite if generation.refiner else None,
-        refiner_swap_method=generation.refiner.method if generation.refiner else "joint",
-        overwrite_step=-1 if generation.steps == mode.steps else generation.steps,
-        freeu=generation.freeu,
-        **_done(asked),
+        **_settings(generation),
+        **_done(generation.request),
     )
+
+
+def of_batch(request: GenerationRequest, place: int, catalog: Catalog) -> GenerationRequest:
+    """The request that makes one picture of a batch again by what the batch was asked for, draws left open.
+
+    A stage of enhancing draws its words by the seed of the job, its picture by its own: no single prompt and seed say
+    both.
+    """
+    # LoRAs that the prompt names belong to the prompt; a stage with words of its own goes without them.
+    plain = resolve(replace(request, prompt="-"), catalog)[0]
+    said = request.prompt and request.prompt.strip()
+    main = resolve(request, catalog)[0]
+    own = request.enhance is not None and request.enhance.image is not None
+    flow = [name for name in FLOW if not own or name not in MAIN_FLOW]
+    return GenerationRequest(
+        prompt=said or "\n".join([main.prompt, *main.extra_prompts]) or " ",
+        negative_prompt="\n".join([main.negative, *main.extra_negatives]),
+        styles=[*([EXPANSION] if plain.expansion else []), *plain.styles],
+        seed=main.seed,
+        first_image=0 if own else place,
+        disable_seed_increment=request.disable_seed_increment,
+        read_wildcards_in_order=request.read_wildcards_in_order,
+        **_settings(plain),
+        **{name: getattr(request, name) for name in flow},
+    )
+
+
+def _settings(generation: Generation) -> dict[str, Any]:
+    """The fields of a request that say neither words nor seed nor pictures."""
+    mode = PERFORMANCES[generation.performance]
+    positive, negative, end = generation.adm_scaler
+    return {
+        "performance": generation.performance,
+        "width": generation.width,
+        "height": generation.height,
+        "image_number": 1,
+        "sharpness": generation.sharpness,
+        "guidance_scale": generation.guidance_scale,
+        "base_model": generation.checkpoint,
+        "loras": [lora for lora in generation.loras if not (mode.distilled and mode.distilled.brings(lora.name))],
+        "vae": generation.vae or DEFAULT_VAE,
+        "clip_skip": generation.clip_skip,
+        "sampler": generation.sampler,
+        "scheduler": generation.scheduler,
+        "adaptive_cfg": generation.adaptive_cfg,
+        "adm_scaler_positive": positive,
+        "adm_scaler_negative": negative,
+        "adm_scaler_end": end,
+        "refiner_model": generation.refiner.checkpoint if generation.refiner else "None",
+        "refiner_switch": generation.refiner_switch,
+        "overwrite_switch": generation.refiner.overwrite if generation.refiner else None,
+        "refiner_swap_method": generation.refiner.method if generation.refiner else "joint",
+        "overwrite_step": -1 if generation.steps == mode.steps else generation.steps,
+        "freeu": generation.freeu,
+    }
 
 
 def _done(asked: GenerationRequest) -> dict[str, Any]:
@@ -137,6 +182,7 @@ def _done(asked: GenerationRequest) -> dict[str, Any]:
     prompts = tuple(prompt for prompt in asked.image_prompts if prompt.weight != 0 and prompt.stop != 0)
     done = {name: getattr(asked, name) for name in FLOW} | {
         "inpaint": replace(repainted, additional_prompt="") if repainted else None,  # the prompt has it already
+        "enhance": None,  # of what enhancing makes, `of_batch` says more
         "image_prompts": prompts,
         "preprocessing": asked.preprocessing if prompts else Preprocessing(),
     }

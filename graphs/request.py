@@ -65,6 +65,7 @@ class Refused(FocalError):
 # Smallest and largest value of the numbers of a request, as both contracts print them (API contract §2.1, §2.2).
 LIMITS: dict[str, tuple[float, float]] = {
     "image_number": (1, 32),
+    "first_image": (0, 10_000),
     "seed": (0, MAX_SEED),
     "sharpness": (0, 30),
     "guidance_scale": (1, 30),
@@ -89,6 +90,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A request for pictures. None means "not given": the preset decides.
 
     seed: 0..2**63 - 1, image i uses seed + i. None must be settled with `seeded` before compiling.
+    first_image: the place of the first picture in its batch. With 2, and image_number 1, it is the third one alone.
     width, height: pixels, brought down to multiples of 8. Not used where an input image gives the size.
     overwrite_*: values above 0 replace what performance mode, size and method say.
     uov_method: what to do with input_image, one of `graphs.uov.METHODS`. upscale_value: the factor of Upscale (Custom).
@@ -107,6 +109,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     width: int | None = None
     height: int | None = None
     image_number: int | None = None
+    first_image: int = 0
     seed: int | None = None
     preset: str | None = None
 

@@ -32,6 +32,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     styles: Sequence[str]
     expansion: str  # the language model that adds to the prompt, "" for none
     image_number: int
+    first_image: int
     seed: int
     seed_increment: bool
     wildcards_in_order: bool
@@ -97,6 +98,7 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
         request=request,
         **_words(request, preset, main, extra, checkpoint, catalog, warnings),
         image_number=_image_number(request, preset),
+        first_image=request.first_image,
         seed=seed,
         seed_increment=not request.disable_seed_increment,
         checkpoint=checkpoint,

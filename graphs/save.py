@@ -11,6 +11,7 @@ from graphs.catalog import Catalog
 from graphs.expansion import expand
 from graphs.images import ImageText
 from graphs.metadata import payload
+from graphs.request import GenerationRequest
 from graphs.resolve import Generation
 
 
@@ -57,10 +58,17 @@ def save_plain(g: GraphBuilder, picture: Node | Link, generation: Generation, in
     return ImagePlan(index, saved.node_id, generation.seed, "", "", [])
 
 
-def save(g: GraphBuilder, images: Node | Link, text: ImageText, generation: Generation, catalog: Catalog) -> ImagePlan:
-    """Write the picture, with its metadata when asked for."""
+def save(
+    g: GraphBuilder,
+    images: Node | Link,
+    text: ImageText,
+    generation: Generation,
+    catalog: Catalog,
+    again: GenerationRequest | None = None,
+) -> ImagePlan:
+    """Write the picture, with its metadata when asked for. again: as in `graphs.metadata_own.unsaid`."""
     scheme = generation.metadata_scheme if generation.save_metadata else ""
-    metadata: str | Node = payload(generation, text, catalog) if scheme else ""
+    metadata: str | Node = payload(generation, text, catalog, again) if scheme else ""
     if scheme and text.expansion:
         words = expand(g, generation.expansion, text.prompt, text.seed)
         metadata = g.InsertText(template=metadata, slot=text.expansion, text=words, as_json=scheme == "fooocus")

@@ -240,6 +240,7 @@ ROWS: dict[str, Row] = {
     "width": Row({}, 640, sets("EmptyLatentImage", "width", 1152, 640)),
     "height": Row({}, 640, sets("EmptyLatentImage", "height", 896, 640)),
     "image_number": Row({}, 3, seeds(5, 6, 7)),
+    "first_image": Row({"image_number": 2}, 3, seeds(8, 9)),
     "seed": Row({}, 6, sets("SampleLatent", "seed", 5, 6)),
     "preset": Row({}, "lightning", sets("SampleLatent", "sampler_name", "dpmpp_2m_sde_gpu", "euler")),
     "sharpness": Row({}, 9.0, sets("AdaptiveGuidance", "sharpness", 2.0, 9.0)),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -16,7 +17,7 @@ from graphs.flows import compile_request
 from graphs.metadata import read
 from graphs.metadata_read import parameters, read_picture
 from graphs.request import FreeU, GenerationRequest, Inpaint, InputImage, Lora
-from graphs.request_parts import ImagePrompt, Preprocessing
+from graphs.request_parts import Enhance, EnhanceStage, ImagePrompt, Masking, Preprocessing
 from models.tiny.scenes import Scene, Thing, draw
 from tests.flows.darkroom import Darkroom
 
@@ -126,6 +127,48 @@ def test_a_picture_is_made_again_from_the_pictures_it_came_from(rooms, name, sch
     (made,) = made_again(first, again, file, metadata_scheme=scheme)
     assert np.array_equal(pixels_of(made), pixels_of(file))
     assert parameters(made) == parameters(file)
+
+
+FOUND = EnhanceStage(Masking("u2net"), engine="None", respective_field=1.0)
+ENHANCED: dict[str, dict[str, Any]] = {
+    "a picture of its own": {
+        "prompt": "a blue star <lora:shift:0.4>, on a __ground__ background",
+        "loras": [Lora("sub/other.safetensors", -0.35)],
+        "overwrite_upscale_strength": 0.6,
+        "metadata_scheme": "a1111",
+        "enhance": Enhance(
+            image=SENT,
+            stages=[replace(FOUND, prompt="a green __ground__ square"), replace(FOUND, negative_prompt="red")],
+            uov_method="Upscale (1.5x)",
+            uov_order="After Last Enhancement",
+            uov_prompt_type="Last Filled Enhancement Prompts",
+        ),
+    },
+    "pictures of a flow": {
+        "prompt": "a [[red, blue]] star on a __ground__ background",
+        "styles": ["Random Style"],
+        "image_number": 2,
+        "seed": 41,
+        "metadata_scheme": "fooocus",
+        "enhance": Enhance(stages=[FOUND], uov_method="Vary (Subtle)"),
+    },
+}
+
+
+@pytest.mark.parametrize("name", ENHANCED)
+def test_what_each_pass_of_enhancing_left_is_made_again_alone(rooms, name):
+    drawn = draw(Scene("white", (Thing("circle", "red"),)), SENT.width, SENT.height, random.Random(1))
+    for room in rooms:
+        room.put(drawn, SENT.name)
+    first, again = rooms
+    first.make(overwrite_step=STEPS, **ENHANCED[name])
+    files = newest(first)
+    assert len(files) == {"a picture of its own": 3, "pictures of a flow": 6}[name]
+    for file in files:
+        (made,) = made_again(first, again, file, metadata_scheme=ENHANCED[name]["metadata_scheme"])
+        assert np.array_equal(pixels_of(made), pixels_of(file))
+        if name == "a picture of its own":
+            assert parameters(made) == parameters(file)
 
 
 def test_an_inpainted_picture_says_its_additional_prompt_once(rooms):
