@@ -12,6 +12,7 @@ from api.decode import Loc
 from api.errors import Fault, InvalidRequest, shown
 from api.results import PlannedImage
 from api.services import Services
+from api.settled import kept, settled
 from engine.jobs.errors import QueueFull
 from engine.jobs.job import Job, NewJob
 from graphs.flows import compile_request
@@ -59,30 +60,36 @@ def refuse_unknown(served: Services, warnings: Sequence[str], named: NameFault) 
 async def enqueue(
     served: Services,
     made: Compiled,
+    asked: GenerationRequest,
     *,
     contract: str,
     kind: str,
     record: dict[str, Any],
     webhook_url: str,
     warnings: Sequence[str],
+    waits: bool,
 ) -> Job:
     """Queue a compiled request; the job is stored when this returns. Raises QueueFull.
 
-    record: what the contract wants to find again, as plain data; the planned images are put beside it. webhook_url: ""
-    means that of the settings.
+    asked: what it was compiled from. record: what the contract wants to find again, as plain data; the settled request
+    and the planned images are put beside it. webhook_url: "" means that of the settings. waits: the client is told
+    nothing before the job's end, so that a job which the loss of power takes before then takes no promise with it.
     """
+    webhook = webhook_url or served.settings.webhook_url or None
     images = [PlannedImage(image.node_id, str(image.seed)) for image in made.images]
+    told = kept(settled(asked, made, served.library.catalog))
     job = await served.jobs.submit(
         NewJob(
             kind=kind,
             contract=contract,
             graph=made.graph.to_json(),
             outputs=tuple(made.outputs),
-            request=record | {"images": msgspec.to_builtins(images)},
+            request=record | told | {"images": msgspec.to_builtins(images)},
             extra={"previews": made.preview and served.settings.previews},
-            webhook_url=webhook_url or served.settings.webhook_url or None,
+            webhook_url=webhook,
             warnings=tuple(map(str, warnings)),
-        )
+        ),
+        flushed=not waits or webhook is not None,
     )
     for warning in warnings:
         log.warning("job %s: %s", job.id, warning)

@@ -1,58 +1,48 @@
-"""A request in the words of the persistent history: what was asked and, where it was left open, what was settled."""
+"""A job's request in the words of the persistent history, whichever contract the job came by (API contract §3.4)."""
 
 from typing import Any
 
-import msgspec
-
-from api.contracts.fooocus_api.schemas import TextToImage
-from api.contracts.fooocus_api.translate_images import Pictures
-from api.neutral import given
+from api import said
+from graphs.inpaint_choice import SIDES
 from graphs.request import GenerationRequest
-from graphs.resolve import Generation
+from graphs.request_parts import Inpaint, InputImage
 
-NO_PART_OF_IT = frozenset({"save_meta", "webhook_url", "async_process", "image_prompts", "loras", "image_seed"})
+Params = dict[str, Any]
 
 
-def history_params(
-    body: TextToImage, asked: GenerationRequest, generation: Generation, pictures: Pictures
-) -> dict[str, Any]:
-    """The keys of API contract §3.4; pictures by the names under which they are stored."""
-    settled: dict[str, Any] = {
-        "prompt": generation.prompt,
-        "negative_prompt": generation.negative,
-        "style_selections": list(generation.styles),
-        "performance_selection": generation.performance,
-        "aspect_ratios_selection": f"{generation.width}*{generation.height}",
-        "base_model_name": generation.checkpoint,
-        "refiner_model_name": "None",
-        "refiner_switch": generation.refiner_switch,
-        "loras": [[lora.enabled, lora.name, lora.weight] for lora in asked.loras or generation.loras],
-        "image_number": generation.image_number,
-        "image_seed": str(asked.seed),
-        "sharpness": generation.sharpness,
-        "guidance_scale": generation.guidance_scale,
-        "advanced_params": msgspec.to_builtins(body.advanced_params),
-        "input_image": _name(pictures.input or pictures.enhance),
-        "input_mask": _name(pictures.mask),
-        "image_prompts": [[made.stop, made.weight, made.type] for made in asked.image_prompts],
-        "inpaint_additional_prompt": "",
-        "outpaint_selections": [],
-        **{f"outpaint_distance_{side}": 0 for side in ("left", "right", "top", "bottom")},
-        "uov_method": asked.uov_method,
-        "upscale_value": asked.upscale_value,
+def history_params(request: GenerationRequest, *, require_base64: bool = False) -> Params:
+    """The contract's keys for a settled request; pictures by the names under which they are stored."""
+    inpaint = request.inpaint or Inpaint()
+    own = request.enhance.image if request.enhance else None
+    distances = dict(zip(SIDES, inpaint.distances, strict=True))
+    return {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "style_selections": request.styles,
+        "performance_selection": request.performance,
+        "aspect_ratios_selection": f"{request.width}*{request.height}",
+        "base_model_name": request.base_model,
+        "refiner_model_name": request.refiner_model,
+        "refiner_switch": request.refiner_switch,
+        "loras": [[lora.enabled, lora.name, lora.weight] for lora in request.loras or ()],
+        "image_number": request.image_number,
+        "image_seed": str(request.seed),
+        "sharpness": request.sharpness,
+        "guidance_scale": request.guidance_scale,
+        "advanced_params": said.advanced(request),
+        "input_image": _name(request.input_image or own),
+        "input_mask": inpaint.mask,
+        "image_prompts": [[prompt.stop, prompt.weight, prompt.type] for prompt in request.image_prompts],
+        "inpaint_additional_prompt": inpaint.additional_prompt,
+        "outpaint_selections": [side.strip().capitalize() for side in inpaint.outpaint],
+        **{f"outpaint_distance_{side}": distances[side] for side in ("left", "right", "top", "bottom")},
+        "uov_method": request.uov_method,
+        "upscale_value": request.upscale_value,
         "webhook_url": None,
-        "require_base64": body.require_base64,
+        "require_base64": require_base64,
         "async_process": None,
     }
-    return settled | {
-        name: msgspec.to_builtins(value)
-        for name in settled
-        if name in body.__struct_fields__
-        and name not in NO_PART_OF_IT
-        and not name.startswith("input_")
-        and (value := given(getattr(body, name))) is not None
-    }
 
 
-def _name(picture: Any) -> str | None:
-    return picture.stored.name if picture is not None else None
+def _name(picture: InputImage | None) -> str | None:
+    return picture.name if picture is not None else None

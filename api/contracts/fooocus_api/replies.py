@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Struct
 
 from api import results
+from api.contracts.fooocus_api.history_params import history_params
 from api.progress_board import Shown
 from api.settings import Settings
+from api.settled import request_of
 from engine.jobs.job import Job, JobState, OutputFile
 
 CONTRACT = "fooocus_api"
@@ -50,7 +52,6 @@ class HistoryEntry(Struct):
 class Record(Struct):
     """What the contract wants to find again in the job's `request`, beside the planned images."""
 
-    params: dict[str, Any]
     require_base64: bool = False
     base64_raw: bool = False
 
@@ -62,7 +63,7 @@ NOT_FOUND_JOB = AsyncJob("", "Not Found", "ERROR", 0, "Job not found", None, Non
 
 def record_of(job: Job) -> Record:
     """The contract's own record of a job; a job of another door has none."""
-    return msgspec.convert(job.request, Record) if job.contract == CONTRACT else Record(params={})
+    return msgspec.convert(job.request, Record) if job.contract == CONTRACT else Record()
 
 
 def images(job: Job, settings: Settings, *, with_base64: bool = True) -> list[GeneratedImage]:
@@ -122,9 +123,10 @@ def history_entry(job: Job) -> HistoryEntry:
 def persistent_entry(job: Job, settings: Settings) -> dict[str, Any]:
     """A finished job in the form of --persistent: what was asked, and what came of it."""
     made = images(job, settings, with_base64=False)
+    request = request_of(job)
     finished = time.localtime(job.finished_ms / 1000)
     return {
-        "params": record_of(job).params,
+        "params": history_params(request, require_base64=record_of(job).require_base64) if request else {},
         "task_info": {
             "task_id": job.id,
             "task_type": job.kind,

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from api import forms, neutral
 from api.contracts.fooocus_api import answers
-from api.contracts.fooocus_api.history_params import history_params
 from api.contracts.fooocus_api.replies import CONTRACT, Record
 from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
 from api.contracts.fooocus_api.translate import Flow, without_effect
@@ -59,18 +58,19 @@ async def generate(request: Request, door: Door) -> Response:
     warnings += [*without_effect(body.advanced_params, door.flow, asked), *made.warnings]
     refuse_unknown(served, warnings, named)
     record = Record(
-        params=history_params(body, asked, made.generation, pictures),
         require_base64=body.require_base64,
         base64_raw=served.settings.base64_raw if mode.base64_raw is None else mode.base64_raw,
     )
     job = await enqueue(
         served,
         made,
+        asked,
         contract=CONTRACT,
         kind=door.flow.job_type,
         record=msgspec.to_builtins(record),
         webhook_url=body.webhook_url,
         warnings=warnings,
+        waits=mode.kind != "async",
     )
     return with_warnings(await answers.answer(served, job, mode), warnings)
 

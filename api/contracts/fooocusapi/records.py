@@ -10,11 +10,13 @@ from msgspec import UNSET, UnsetType
 from api import results
 from api.contracts.fooocusapi import presets
 from api.contracts.fooocusapi.pictures import Pictures
+from api.contracts.fooocusapi.retold import common_params
 from api.contracts.fooocusapi.schemas import CommonRequest, Record
 from api.contracts.fooocusapi.translate import PLAIN_PROMPT, Flow, plain, stored
 from api.input_images import ReadImage
 from api.progress_board import Shown
 from api.settings import Settings
+from api.settled import request_of
 from engine.jobs.job import Job, JobState
 from graphs.image_prompts import DEFAULTS
 from graphs.presets import Preset
@@ -114,16 +116,25 @@ def task_id(job: Job) -> str:
 
 
 def _params(job: Job, settings: Settings) -> dict[str, Any]:
-    """The request, its pictures as addresses. Other contracts' words are not translated."""
-    if job.contract != CONTRACT or not isinstance(job.request, Mapping):
+    """The request, its pictures as addresses; {} for a graph that somebody posted."""
+    params = _own_params(job) if job.contract == CONTRACT else _retold_params(job)
+    if not params:
         return {}
-    params = dict(job.request["params"])
     for name in PICTURES:
         params[name] = _address(params[name], settings)
     params["controlnet_image"] = [
         {**prompt, "cn_img": _address(prompt["cn_img"], settings)} for prompt in params["controlnet_image"]
     ]
     return params
+
+
+def _own_params(job: Job) -> dict[str, Any]:
+    return dict(job.request["params"]) if isinstance(job.request, Mapping) else {}
+
+
+def _retold_params(job: Job) -> dict[str, Any]:
+    request = request_of(job)
+    return common_params(request) if request else {}
 
 
 def _address(name: str, settings: Settings) -> str:

@@ -30,7 +30,8 @@ async def generate(request: Request) -> Response:
     mode = answers.mode_of(request, body)
     check_room(served)
     pictures = await read_pictures(body, served)
-    job, warnings = await submit(served, body, pictures, one_image=mode.kind == "binary")
+    waits = mode.kind in ("binary", "sync")
+    job, warnings = await submit(served, body, pictures, one_image=mode.kind == "binary", waits=waits)
     return with_warnings(await answers.answer(served, job, mode), warnings)
 
 
@@ -63,7 +64,7 @@ async def one_task(request: Request) -> Response:
     served = services(request)
     id = request.path_params["id"]
     progress = served.progress.of(canonical_id(id))  # before the job: never newer than its state
-    job = await served.jobs.store.get(id)
+    job = await served.jobs.find(id)
     if job is None:
         raise NotFound("Task not found", "")
     return Json(records.record(job, served.settings, progress))

@@ -12,9 +12,9 @@ from graphs.request import Refused
 
 
 async def submit(
-    served: Services, body: CommonRequest, pictures: Pictures, *, one_image: bool
+    served: Services, body: CommonRequest, pictures: Pictures, *, one_image: bool, waits: bool
 ) -> tuple[Job, list[str]]:
-    """Compile and queue a request; the job is stored when this returns.
+    """Compile and queue a request; the job is stored when this returns. waits: the client hears of it at its end.
 
     Returns the job and what was left out or replaced. Raises InvalidRequest for what cannot be done, QueueFull.
     """
@@ -36,10 +36,12 @@ async def submit(
     job = await enqueue(
         served,
         made,
+        request,
         contract=records.CONTRACT,
         kind=flow.kind,
         record={"params": params},
         webhook_url=body.webhook_url,
         warnings=warnings,
+        waits=waits,
     )
     return job, warnings
