@@ -128,6 +128,11 @@ class Catalog:
         return [name for name in self.checkpoints if not is_embedded(name)]
 
     @property
+    def offered_checkpoints(self) -> list[str]:
+        """What clients may choose from: every file but the embedded ones that only stand in for a refiner."""
+        return [name for name in self.checkpoints if not is_embedded(name) or self.family_of(name) in ("", "sdxl")]
+
+    @property
     def preset_in_force(self) -> Preset:
         """The default preset: the configured one, else the user's own defaults or `default`, or `tiny` when no other
         checkpoint is found."""

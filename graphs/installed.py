@@ -31,7 +31,7 @@ def installed_checkpoint(request: GenerationRequest, preset: Preset, catalog: Ca
     if asked is not None and asked.strip().casefold() not in NO_MODEL:
         if found := find_file(asked, catalog.checkpoints):
             return _base(found, catalog)
-        near = did_you_mean(asked, catalog.checkpoints)
+        near = did_you_mean(asked, catalog.offered_checkpoints)
         text = f"There is no checkpoint {asked!r}; {default!r} is used.{near}"
         is_documented = asked.strip().casefold() in DOCUMENTED_DEFAULTS
         warnings.append(text if is_documented else UnknownName("base_model", text))

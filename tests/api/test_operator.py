@@ -1,5 +1,7 @@
-"""What the operator turns off: parameters in pictures, step previews, keeping the results."""
+"""What the operator turns off: parameters in pictures, step previews, keeping the results. What a fresh one offers."""
 
+from api.library import Library
+from api.settings import Settings
 from tests.api.test_input_images import opened
 from tests.api.test_text_to_image import URL, poll
 
@@ -34,3 +36,9 @@ def test_results_stay_only_until_the_next_start(make_client, tmp_path):
     again = make_client(disable_image_log=True)
     assert again.get(made["url"]).status_code == 404
     assert not list((tmp_path / "temp" / "results").rglob("*.png"))
+
+
+def test_a_fresh_server_offers_the_one_embedded_model_that_pictures_can_begin_with(tmp_path):
+    catalog = Library(Settings(data=tmp_path)).catalog
+    assert len(catalog.checkpoints) > 1
+    assert catalog.offered_checkpoints == ["focal-tiny-sdxl.safetensors"]

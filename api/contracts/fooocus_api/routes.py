@@ -78,7 +78,8 @@ async def job_graph(request: Request) -> Response:
 async def all_models(request: Request) -> Response:
     """GET /v1/engines/all-models → checkpoint and LoRA names, after a fresh look at the folders."""
     catalog = await services(request).library.refresh()
-    return Json({"model_filenames": list(catalog.checkpoints), "lora_filenames": list(catalog.loras)})
+    offered = await to_thread.run_sync(lambda: catalog.offered_checkpoints)  # may read headers
+    return Json({"model_filenames": offered, "lora_filenames": list(catalog.loras)})
 
 
 async def styles(request: Request) -> Response:

@@ -32,3 +32,12 @@ def test_the_tiny_model_is_the_last_resort_and_not_a_real_checkpoint():
 def test_an_unknown_configured_preset_leaves_the_choice_to_the_catalog():
     catalog = Catalog(checkpoints=("focal-tiny-sdxl.safetensors",), default_preset="no such preset")
     assert catalog.preset_in_force.name == "tiny"
+
+
+def test_embedded_stand_ins_for_refiners_are_not_offered_and_the_users_own_refiner_is():
+    kinds = {"focal-tiny-refiner.safetensors": "sdxl_refiner", "focal-tiny-sd15.safetensors": "sd1"}
+    kinds |= {"focal-tiny-sdxl.safetensors": "sdxl", "sd_xl_refiner_1.0.safetensors": "sdxl_refiner", "x.ckpt": ""}
+    catalog = Catalog(checkpoints=tuple(kinds), family_of=lambda name: kinds[name])
+    assert catalog.offered_checkpoints == [
+        *("focal-tiny-sdxl.safetensors", "sd_xl_refiner_1.0.safetensors", "x.ckpt"),
+    ]
