@@ -1,13 +1,15 @@
 """Tensors of a LoRA file → changes by the file's own names for layers.
 
 Names of tensors: kohya-ss and LyCORIS (`.lora_up.weight`, `.hada_w1_a`, `.oft_blocks` …), diffusers and PEFT
-(`.lora_A.weight`, `_lora.up.weight`, alphas in the header), ComfyUI (`.diff`, `.diff_b`, `.set_weight`).
+(`.lora_A.weight`, `_lora.up.weight`, alphas in the header or in a file beside), ComfyUI (`.diff`, `.diff_b`,
+`.set_weight`).
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -40,6 +42,9 @@ _OTHERS = re.compile(
 )
 _PEFT = {"A": "down", "B": "up"}
 _SAME = {"lora_magnitude_vector": "dora_scale", "w_norm": "diff", "b_norm": "diff_b"}
+PEFT_WRAPPER = "base_model.model."  # before every name of a file that PEFT itself has saved
+PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+MAX_CONFIG_BYTES = 2**20
 _FACTOR = ".weight"  # of an IA³ layer, told from a raw weight by the `.on_input` beside it
 
 
@@ -57,7 +62,7 @@ class Layers:
 def read_layers(file: WeightFile) -> Layers:
     """Read all layers of a file; tensors are copied out of it. Raises BadModelFile for a damaged layer."""
     grouped, strangers = _group(file)
-    alphas = _Alphas(file.metadata)
+    alphas = _Alphas(file.metadata, file.path)
     changes: dict[tuple[str, str], tuple[Delta, int]] = {}
     for target, roles in grouped.items():
         bias = roles.pop("diff_b", None)
@@ -145,24 +150,43 @@ _KINDS: tuple[tuple[frozenset[str], Callable[[Roles, float | None], Delta]], ...
 
 
 class _Alphas:
-    """Alphas that diffusers keeps in the header (`lora_adapter_metadata`), by part."""
+    """Alphas of PEFT's layers: diffusers keeps them in the header (`lora_adapter_metadata`), by part, PEFT in a file.
 
-    def __init__(self, metadata: Mapping[str, str]) -> None:
-        try:
-            found: Any = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-        except ValueError:
-            found = {}
-        self._values: dict[str, Any] = found if isinstance(found, dict) else {}
+    In both, some layers may have one of their own.
+    """
+
+    def __init__(self, metadata: Mapping[str, str], path: Path) -> None:
+        self._header = _table(metadata.get("lora_adapter_metadata", "{}"))
+        self._beside = _table(_config_beside(path))
 
     def of(self, target: str, roles: Roles) -> float | None:
-        """The alpha of a PEFT layer; None where the header says nothing."""
-        part, _, module = target.partition(".")
-        alpha = self._values.get(f"{part}.lora_alpha")
+        """The alpha of a PEFT layer; None where nothing is said of it."""
+        values, part, module = self._beside, "", target.removeprefix(PEFT_WRAPPER)
+        if module == target:
+            part, _, module = target.partition(".")
+            values, part = self._header, f"{part}."
+        alpha = values.get(f"{part}lora_alpha")
         if "down" not in roles or not isinstance(alpha, int | float):
             return None
-        patterns = self._values.get(f"{part}.alpha_pattern") or {}
+        patterns = values.get(f"{part}alpha_pattern") or {}
         alpha = next(
             (value for name, value in patterns.items() if module == name or module.endswith(f".{name}")), alpha
         )
         rank = roles["down"].shape[0]
-        return float(alpha) * (rank**0.5 if self._values.get(f"{part}.use_rslora") else 1.0)
+        return float(alpha) * (rank**0.5 if values.get(f"{part}use_rslora") else 1.0)
+
+
+def _config_beside(path: Path) -> str:
+    """What PEFT writes beside its weights; an empty table beside other files."""
+    config = path.with_name(PEFT_CONFIG)
+    if path.name != PEFT_FILE or not config.is_file() or config.stat().st_size > MAX_CONFIG_BYTES:
+        return "{}"
+    return config.read_text(encoding="utf-8", errors="replace")
+
+
+def _table(text: str) -> dict[str, Any]:
+    try:
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

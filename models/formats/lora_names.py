@@ -82,6 +82,7 @@ def _unet_names(module: str, sizes: UNetSizes) -> Iterator[str]:
     yield f"diffusion_model.{module}"
     yield f"model.diffusion_model.{module}"
     yield f"unet.{theirs}"
+    yield theirs  # as PEFT saves a UNet of its own
 
 
 def _text_names(module: str, part: str) -> Iterator[str]:
