@@ -26,33 +26,6 @@ SCHEDULERS = (
     "lcm", "turbo", "align_your_steps", "tcd", "edm_playground_v2.5",
 )  # fmt: skip
 
-# Advanced settings of both contracts that act on image inputs, masks or the desktop UI only. Text-to-image accepts them
-# without effect, and the API says so in the job's warnings.
-NO_EFFECT_ON_TEXT_TO_IMAGE: dict[str, str] = {
-    "disable_intermediate_results": "results are reported when the job ends",
-    "overwrite_vary_strength": "vary only",
-    "overwrite_upscale_strength": "upscale only",
-    "mixing_image_prompt_and_vary_upscale": "image prompts only",
-    "mixing_image_prompt_and_inpaint": "image prompts only",
-    "debugging_cn_preprocessor": "image prompts only",
-    "skipping_cn_preprocessor": "image prompts only",
-    "controlnet_softness": "image prompts only",
-    "canny_low_threshold": "image prompts only",
-    "canny_high_threshold": "image prompts only",
-    "debugging_inpaint_preprocessor": "inpaint only",
-    "inpaint_disable_initial_latent": "inpaint only",
-    "inpaint_engine": "inpaint only",
-    "inpaint_strength": "inpaint only",
-    "inpaint_respective_field": "inpaint only",
-    "inpaint_mask_upload_checkbox": "inpaint only",
-    "inpaint_advanced_masking_checkbox": "inpaint only",
-    "invert_mask_checkbox": "inpaint only",
-    "inpaint_erode_or_dilate": "inpaint only",
-    "debugging_dino": "masks only",
-    "debugging_enhance_masks_checkbox": "masks only",
-    "dino_erode_or_dilate": "masks only",
-}
-
 
 class Refused(FocalError):
     """A request that cannot be carried out; `field` names the `GenerationRequest` field at fault."""

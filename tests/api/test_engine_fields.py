@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from api.contracts.fooocusapi.schemas import CommonRequest
-from tests.api.test_engine_generate import IMAGE, MASK, faults, graph_of
+from api.effects import ABOUT, NEVER
+from tests.api.test_engine_generate import IMAGE, MASK, URL, faults, graph_of
 from tests.api.test_fields import ADVANCED_HONOURED, ADVANCED_RANGES, HONOURED, RANGES
 
 NAMES = {"save_meta": "save_metadata_to_images", "meta_scheme": "metadata_scheme", "save_extension": "output_format"}
@@ -84,6 +85,23 @@ def test_a_field_changes_the_graph_of_a_picture(client, field):
 def test_a_field_that_does_nothing_does_nothing(client, field):
     value = "inpaint" if field == "current_tab" else not getattr(CommonRequest(), field)
     assert graph_of(client, **PAINT, **{field: value}) == graph_of(client, **PAINT)
+
+
+@pytest.mark.parametrize("field", sorted(ABOUT.keys() | NEVER.keys()))
+def test_a_setting_without_use_is_said_to_have_no_effect(client, field):
+    plain = getattr(CommonRequest(), field)
+    kinds = {bool: not plain, str: "v1", float: 0.75, int: 9}
+    value = 0.75 if field.endswith("_strength") else kinds[type(plain)]
+    sent = {field: value, "prompt": "x", "async_process": True}
+    reply = client.post(URL, json=sent)
+    assert f"{field} has no effect" in reply.headers["x-warning"]
+
+
+def test_defaults_and_settings_of_use_are_no_reason_for_a_warning(client):
+    defaults = {name: getattr(CommonRequest(), name) for name in (*ABOUT, *NEVER)}
+    assert "x-warning" not in client.post(URL, json={"prompt": "x", **defaults, "async_process": True}).headers
+    used = {"inpaint_strength": 0.6, "inpaint_erode_or_dilate": 9, "inpaint_engine": "None"}
+    assert "x-warning" not in client.post(URL, json=PAINT | used | {"prompt": "x", "async_process": True}).headers
 
 
 def test_ranges_are_those_of_the_document(client):

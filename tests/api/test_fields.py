@@ -3,10 +3,10 @@
 import pytest
 
 from api.contracts.fooocus_api.schemas import AdvancedParams, Lora, TextToImage
-from api.contracts.fooocus_api.translate import NO_EFFECT_WITHOUT_REFINER
-from graphs.request import NO_EFFECT_ON_TEXT_TO_IMAGE, SAMPLERS, SCHEDULERS
+from api.effects import ABOUT, NEVER
+from graphs.request import SAMPLERS, SCHEDULERS
 
-NO_EFFECT = NO_EFFECT_ON_TEXT_TO_IMAGE | NO_EFFECT_WITHOUT_REFINER
+NO_EFFECT = {**ABOUT, **NEVER}
 URL = "/v1/generation/text-to-image"
 
 # field → (a value, what of the compiled graph it changes: node class, input, value)
@@ -48,7 +48,6 @@ ADVANCED_ELSEWHERE = {
         "disable_preview",
         "disable_seed_increment",
         "black_out_nsfw",
-        "generate_image_grid",
         "vae_name",
     ),
     *("freeu_b1", "freeu_b2", "freeu_s1", "freeu_s2"),

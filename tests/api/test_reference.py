@@ -8,7 +8,7 @@ import pytest
 from api.contracts.comfy.routes import TABLE
 from api.contracts.fooocus_api.image_schemas import Inpaint, UpscaleVary
 from api.contracts.fooocus_api.schemas import AdvancedParams, Lora, TextToImage
-from api.contracts.fooocus_api.translate import INPAINT, UPSCALE_VARY
+from api.effects import ABOUT, PAINTING, VARYING
 from api.errors import STATUS
 from api.reference import cli_page, settings_page
 from api.reference_rest import rest_page
@@ -32,7 +32,9 @@ def test_every_field_of_the_rest_contract_is_documented():
 def test_every_field_of_the_image_routes_is_documented():
     text = (DOCS / "rest-image-input.md").read_text(encoding="utf-8")
     own = {field for struct in (UpscaleVary, Inpaint) for field in struct.__struct_fields__}
-    wanted = own - set(TextToImage.__struct_fields__) | UPSCALE_VARY.uses | INPAINT.uses
+    wanted = own - set(TextToImage.__struct_fields__) | {
+        name for name, what in ABOUT.items() if what in (VARYING, PAINTING)
+    }
     assert [name for name in (*sorted(wanted), *METHODS) if f"`{name}`" not in text] == []
 
 

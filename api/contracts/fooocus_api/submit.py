@@ -12,9 +12,10 @@ from api import forms, neutral
 from api.contracts.fooocus_api import answers
 from api.contracts.fooocus_api.replies import CONTRACT, Record
 from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
-from api.contracts.fooocus_api.translate import Flow, without_effect
+from api.contracts.fooocus_api.translate import Flow
 from api.contracts.fooocus_api.translate_images import read_pictures, refused_field
 from api.decode import decode
+from api.effects import without_effect
 from api.errors import InvalidRequest
 from api.services import services
 from api.submission import check_room, check_webhook, compiled, enqueue, refuse_unknown
@@ -55,7 +56,7 @@ async def generate(request: Request, door: Door) -> Response:
         return refused_field(refused, body)
 
     made = await compiled(served, asked, named)
-    warnings += [*without_effect(body.advanced_params, door.flow, asked), *made.warnings]
+    warnings += [*without_effect(body.advanced_params, made.generation, asked, "advanced_params."), *made.warnings]
     refuse_unknown(served, warnings, named)
     record = Record(
         require_base64=body.require_base64,

@@ -9,11 +9,10 @@ from api import neutral
 from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
 from api.neutral import given
 from api.settings import Settings
-from graphs.request import NO_EFFECT_ON_TEXT_TO_IMAGE, GenerationRequest
+from graphs.request import GenerationRequest
 from graphs.sizes import parse_aspect_ratio
 
 SCALERS = ("adm_scaler_positive", "adm_scaler_negative", "adm_scaler_end")
-NO_EFFECT_WITHOUT_REFINER = dict.fromkeys(("refiner_swap_method", "overwrite_switch"), "no refiner is asked for")
 # Neutral field → the body's own field, for naming what was refused.
 WIRE_NAMES: dict[str, tuple[str, ...]] = {
     "styles": ("style_selections",),
@@ -47,37 +46,19 @@ WIRE_NAMES: dict[str, tuple[str, ...]] = {
     "enhance.uov_order": ("enhance_uov_processing_order",),
     "enhance.uov_prompt_type": ("enhance_uov_prompt_type",),
 }
-OF_PROMPTS = frozenset(
-    {
-        *("debugging_cn_preprocessor", "skipping_cn_preprocessor", "controlnet_softness"),
-        *("canny_low_threshold", "canny_high_threshold"),
-    }
-)
-OF_PROMPTS_AND_PICTURE = frozenset({"mixing_image_prompt_and_vary_upscale", "mixing_image_prompt_and_inpaint"})
 
 
 class Flow(msgspec.Struct, frozen=True):
-    """What a route makes. job_type: as the contract names it. uses: advanced settings that mean something here only."""
+    """What a route makes. job_type: as the contract names it."""
 
-    name: str
     job_type: str
-    uses: frozenset[str] = frozenset()
 
 
-_STRENGTHS = frozenset({"overwrite_vary_strength", "overwrite_upscale_strength"})
-_INPAINT = frozenset(
-    {
-        *("debugging_inpaint_preprocessor", "inpaint_disable_initial_latent", "inpaint_engine", "inpaint_strength"),
-        *("inpaint_respective_field", "inpaint_mask_upload_checkbox", "invert_mask_checkbox"),
-        "inpaint_erode_or_dilate",
-    }
-)
-_STAGES = frozenset({"debugging_dino", "debugging_enhance_masks_checkbox", "dino_erode_or_dilate"})
-TEXT_TO_IMAGE = Flow("text-to-image", "Text to Image")
-UPSCALE_VARY = Flow("upscale and vary", "Image Upscale or Variation", _STRENGTHS)
-INPAINT = Flow("inpainting", "Image Inpaint or Outpaint", _INPAINT)
-IMAGE_PROMPT = Flow("image prompts", "Image Prompt", _INPAINT)
-ENHANCE = Flow("enhancing", "Image Enhancement", _STRENGTHS | _STAGES)
+TEXT_TO_IMAGE = Flow("Text to Image")
+UPSCALE_VARY = Flow("Image Upscale or Variation")
+INPAINT = Flow("Image Inpaint or Outpaint")
+IMAGE_PROMPT = Flow("Image Prompt")
+ENHANCE = Flow("Image Enhancement")
 
 
 def to_generation(
@@ -110,26 +91,6 @@ def to_generation(
         **neutral.advanced(body.advanced_params, {name: getattr(settings, name) for name in SCALERS}, warnings),
     )
     return request.seeded()
-
-
-def without_effect(advanced: AdvancedParams, flow: Flow, request: GenerationRequest) -> list[str]:
-    """One warning for every advanced setting that was changed and means nothing for this request."""
-    plain = AdvancedParams()
-    uses = set(flow.uses)
-    if request.image_prompts:
-        uses |= OF_PROMPTS | (OF_PROMPTS_AND_PICTURE if request.input_image else set())
-    if (request.image_number or 1) > 1:
-        uses.add("generate_image_grid")
-    reasons = dict(NO_EFFECT_ON_TEXT_TO_IMAGE)
-    if (request.refiner_model or "").strip().casefold() in ("", "none"):
-        reasons |= NO_EFFECT_WITHOUT_REFINER
-    return [
-        f"advanced_params.{name} has no effect on {flow.name}: {reason}."
-        for name, reason in reasons.items()
-        if name in AdvancedParams.__struct_fields__
-        and name not in uses
-        and getattr(advanced, name) != getattr(plain, name)
-    ]
 
 
 def wire_name(field: str) -> Sequence[str | int]:

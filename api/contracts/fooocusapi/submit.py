@@ -5,6 +5,7 @@ from typing import Any
 from api.contracts.fooocusapi import presets, records, translate
 from api.contracts.fooocusapi.pictures import Pictures
 from api.contracts.fooocusapi.schemas import CommonRequest
+from api.effects import without_effect
 from api.services import Services
 from api.submission import check_webhook, compiled, enqueue, refuse_unknown
 from engine.jobs.job import Job
@@ -30,7 +31,7 @@ async def submit(
         return translate.refused_field(refused, body)
 
     made = await compiled(served, request, named)
-    warnings += made.warnings
+    warnings += [*without_effect(body, made.generation, request), *made.warnings]
     refuse_unknown(served, warnings, named)
     params = records.params_of(asked_for, request, pictures, flow, preset or catalog.preset_in_force)
     job = await enqueue(

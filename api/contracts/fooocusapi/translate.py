@@ -163,6 +163,8 @@ def _inpaint(body: CommonRequest, mask: ReadImage | None, warnings: list[str]) -
     """What to repaint. This contract never inverts a mask."""
     left, top, right, bottom = body.outpaint_distance
     prompt = "" if body.inpaint_additional_prompt.strip() == "None" else body.inpaint_additional_prompt
+    if body.invert_mask_checkbox:
+        warnings.append("invert_mask_checkbox is not used: this contract never inverts a mask.")
     settled = replace(body, invert_mask_checkbox=False)
     return neutral.inpaint(settled, mask, body.outpaint_selections, (left, top, right, bottom), prompt, warnings)
 
