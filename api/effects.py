@@ -39,7 +39,7 @@ def without_effect(sent: Advanced, generation: Generation, asked: GenerationRequ
     """One warning for every changed setting that a request has no use for. prefix: of the fields' names."""
     plain = type(sent)()
     useful = _about(generation, asked)
-    reasons = {name: f"it is about {what}" for name, what in ABOUT.items() if what not in useful} | NEVER
+    reasons = {name: f"it is about {what}" for name, what in ABOUT.items() if what not in useful} | dict(NEVER)
     return [
         f"{prefix}{name} has no effect on this request: {why}."
         for name, why in reasons.items()
