@@ -96,6 +96,7 @@ def _command(name: str, command: argparse.ArgumentParser, summary: str) -> str:
     own = [action for action in command._actions if "setting_" not in action.dest and action.dest != "help"]
     rows = [_row(_usage(action), action.help or "") for action in own]
     which = "all of them" if len(settings) == len(FIELDS) else ", ".join(f"`{setting}`" for setting in settings)
+    which = which or "none of them"
     head = [f"## focal {name}", "", f"{summary[0].upper()}{summary[1:]}.", "", "| argument | meaning |", "|---|---|"]
     return "\n".join([*head, *rows, "", f"[Settings](settings.md): {which}.", ""])
 

@@ -1,4 +1,4 @@
-"""`focal`: serve, generate, graph, models, nodes, config, doctor. Commands are imported when they run."""
+"""`focal`: serve, generate, graph, models, nodes, config, openapi, doctor. Commands are imported when they run."""
 
 import os
 import shlex
@@ -19,6 +19,7 @@ COMMANDS = {
     "models": "api.cli.models",
     "nodes": "api.cli.nodes",
     "config": "api.cli.config",
+    "openapi": "api.cli.openapi",
     "doctor": "api.cli.doctor",
 }
 

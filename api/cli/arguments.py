@@ -52,6 +52,10 @@ def parser() -> argparse.ArgumentParser:
     config.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(config, tuple(FIELDS))
 
+    openapi = commands.add_parser("openapi", help="print the OpenAPI document of every route, without a server")
+    openapi.add_argument("--out", type=Path, metavar="FILE", help="write it into a file instead")
+    _add_settings(openapi, ())
+
     doctor = commands.add_parser("doctor", help="check versions, device, disk, models")
     doctor.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(doctor, LOCAL_SETTINGS)

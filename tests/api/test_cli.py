@@ -76,6 +76,17 @@ def test_config_prints_every_setting_with_its_source(data, capsys, monkeypatch):
     assert "queue_size" in capsys.readouterr().out
 
 
+def test_the_openapi_document_is_printed_or_written_without_a_server(data, capsys, tmp_path):
+    assert main(["openapi"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["openapi"], "/v1/engine/generate/" in told["paths"]) == ("3.1.0", True)
+    assert main(["openapi", "--out", str(tmp_path / "focal.json")]) == 0
+    assert capsys.readouterr().out == ""
+    assert json.loads((tmp_path / "focal.json").read_text()) == told
+    assert main(["openapi", "--out", str(tmp_path / "absent" / "focal.json")]) == 1
+    assert "absent" in capsys.readouterr().err
+
+
 def test_a_bad_setting_is_exit_status_2(data, capsys):
     assert main(["config", "--port", "abc"]) == 2
     assert "port from command line" in capsys.readouterr().err
