@@ -168,10 +168,10 @@ class _Alphas:
         alpha = values.get(f"{part}lora_alpha")
         if "down" not in roles or not isinstance(alpha, int | float):
             return None
-        patterns = values.get(f"{part}alpha_pattern") or {}
-        alpha = next(
-            (value for name, value in patterns.items() if module == name or module.endswith(f".{name}")), alpha
-        )
+        patterns = values.get(f"{part}alpha_pattern")
+        own = patterns.items() if isinstance(patterns, dict) else ()
+        fitting = (value for name, value in own if module == name or module.endswith(f".{name}"))
+        alpha = next((value for value in fitting if isinstance(value, int | float)), alpha)
         rank = roles["down"].shape[0]
         return float(alpha) * (rank**0.5 if values.get(f"{part}use_rslora") else 1.0)
 

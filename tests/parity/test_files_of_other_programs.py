@@ -245,6 +245,17 @@ def test_alpha_beside_a_file_of_peft_counts(checkpoint: tuple[Path, State], tmp_
     torch.testing.assert_close(ours(patched, TINY), answer(trained), rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{" * 100_000, '{"lora_alpha": "x", "alpha_pattern": [1]}', "\0"])
+def test_a_damaged_file_beside_leaves_alpha_at_the_rank(content: str, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(1)
+    layer = {f"base_model.model.conv_in.lora_{side}.weight": torch.randn(4, 4, generator=generator) for side in "AB"}
+    save_file(layer, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(content)
+    ((delta, _),) = load_lora(tmp_path / "adapter_model.safetensors").layers.changes.values()
+    up, down = (layer[f"base_model.model.conv_in.lora_{side}.weight"] for side in "BA")
+    torch.testing.assert_close(delta(torch.zeros(4, 4), torch.zeros(4, 4), 1.0), up @ down)
+
+
 # --------------------------------------------------------------------------------- transformers' own files
 
 
