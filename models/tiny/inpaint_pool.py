@@ -22,12 +22,14 @@ from models.inpaint.working import greyed
 from models.tiny import CHECKPOINT, DEFAULT_SIZE, WORK
 from models.tiny.architecture import VAE_SCALING
 from models.tiny.export import load_vae
-from models.tiny.scenes import Scene, Thing, draw, random_scene
+from models.tiny.scenes import COLOURS, Scene, Thing, draw, random_scene
 
 log = logging.getLogger("tiny.inpaint_pool")
 SHARD, BATCH = 128, 16
 SIDE = DEFAULT_SIZE[0]
 CELLS = SIDE // 8
+HIDDEN = 0.4  # share of the pictures in which one of two things is hidden whole, and the scene names it alone
+NEAR = 40  # largest difference of a channel between a thing's pixels and its colour
 
 
 def random_mask(rng: random.Random) -> np.ndarray:
@@ -51,17 +53,68 @@ def random_mask(rng: random.Random) -> np.ndarray:
     return np.asarray(canvas)
 
 
+def hidden_thing(rng: random.Random) -> tuple[Image.Image, np.ndarray, Scene]:
+    """Draw two things and mask one wholly; returns picture, mask (H, W) and the scene of what is hidden.
+
+    So a prompt that names what is missing puts it there, whatever else is still to be seen. The picture is a cut of a
+    larger one, so that both may lie anywhere.
+    """
+    while True:
+        scene = random_scene(rng, two=1.0)
+        width = round(SIDE * rng.uniform(1.0, 1.5))
+        left, top = rng.randint(0, width - SIDE), rng.randint(0, width - SIDE)
+        picture = draw(scene, width, width, rng).crop((left, top, left + SIDE, top + SIDE))
+        hidden, other = rng.sample(scene.things, 2)
+        if box := _box(picture, hidden):
+            mask = _around(box, _box(picture, other), rng)
+            return picture, mask, Scene(scene.background, (Thing(hidden.shape, hidden.colour),))
+
+
+def _box(picture: Image.Image, thing: Thing) -> tuple[int, int, int, int] | None:
+    """Left, top, right, bottom of a thing that lies wholly within the picture."""
+    near = (np.abs(np.asarray(picture).astype(int) - COLOURS[thing.colour]) < NEAR).all(-1)
+    rows, columns = np.flatnonzero(near.sum(1) > 1), np.flatnonzero(near.sum(0) > 1)
+    if len(rows) == 0 or len(columns) == 0:
+        return None
+    box = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return box if min(box) > 0 and max(box) < SIDE else None
+
+
+def _around(box: tuple[int, int, int, int], other: tuple[int, int, int, int] | None, rng: random.Random) -> np.ndarray:
+    """Mask a box with some margin, half of the time up to the picture's edges where nothing else is."""
+    left, top, right, bottom = box
+    margin = rng.uniform(0.05, 0.5) * (right - left)
+    left, top, right, bottom = left - margin, top - margin, right + margin, bottom + margin
+    if other and rng.random() < 0.5:
+        if other[2] <= box[0] or other[0] >= box[2]:
+            top, bottom = 0, SIDE
+            left, right = (max(left, other[2]), SIDE) if other[2] <= box[0] else (0, min(right, other[0]))
+        else:
+            left, right = 0, SIDE
+            top, bottom = (max(top, other[3]), SIDE) if other[3] <= box[1] else (0, min(bottom, other[1]))
+    canvas = Image.new("L", (SIDE, SIDE))
+    ImageDraw.Draw(canvas).rectangle((left, top, right, bottom), fill=1)
+    return np.asarray(canvas)
+
+
+def sample(rng: random.Random) -> tuple[Image.Image, np.ndarray, Scene]:
+    """Draw a picture, its mask and the scene that prompts tell."""
+    if rng.random() < HIDDEN:
+        return hidden_thing(rng)
+    scene = random_scene(rng)
+    return draw(scene, SIDE, SIDE, rng), random_mask(rng), scene
+
+
 @torch.no_grad()
 def write_shard(vae: Any, path: Path, rng: random.Random) -> None:
     """Draw and encode one shard."""
     parts: dict[str, list[Tensor]] = {"latents": [], "hidden": [], "cells": []}
     scenes: list[Scene] = []
     for _ in range(SHARD // BATCH):
-        drawn = [random_scene(rng) for _ in range(BATCH)]
-        scenes += drawn
-        pixels = np.stack([np.asarray(draw(scene, SIDE, SIDE, rng)) for scene in drawn])
-        image = torch.from_numpy(pixels).float() / 255
-        mask = torch.from_numpy(np.stack([random_mask(rng) for _ in drawn])).float()
+        pictures, masks, told = zip(*(sample(rng) for _ in range(BATCH)), strict=True)
+        scenes += told
+        image = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).float() / 255
+        mask = torch.from_numpy(np.stack(masks)).float()
         parts["latents"].append(encoded(vae, image))
         parts["hidden"].append(encoded(vae, greyed(image, mask)))
         parts["cells"].append(torch.cat([latent_mask(one[None], CELLS, CELLS) for one in mask]).half())
