@@ -1,6 +1,7 @@
 """How inpaint and outpaint treat a picture, in figures: `python -m tests.flows.measure_inpaint --count 20`.
 
-Held-out scenes, the tiny preset's defaults, the product's own path. Prints the figures as JSON.
+Held-out scenes, the tiny preset's defaults, the product's own path; with `--engine None` the bare model. Prints the
+figures as JSON.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from tests.flows.darkroom import Darkroom
 
 SIDE = 128
 MASK = (36, 36, 92, 92)  # left, top, right, bottom; the small object in the middle lies inside
+RIGHT_HALF = (72, 24, 120, 104)
+ENGINE = "v2.6"
 SOFT_PX = 32
 SIDES = ("left", "top", "right", "bottom")
 
@@ -49,7 +52,17 @@ class Outpainted:
     pictures: int
 
 
-def inpaint_figures(room: Darkroom, count: int, seed: int = 11) -> Inpainted:
+@dataclass
+class Beside:
+    """Shares of the pictures, in which something else is still to be seen."""
+
+    colour_appears: float
+    colour_and_shape_appear: float
+    other_kept: float
+    pictures: int
+
+
+def inpaint_figures(room: Darkroom, count: int, engine: str = ENGINE, seed: int = 11) -> Inpainted:
     """Replace a drawn square by another thing of another colour, which the prompt names."""
     rng = random.Random(seed)
     held = combinations(held=True)
@@ -64,7 +77,7 @@ def inpaint_figures(room: Darkroom, count: int, seed: int = 11) -> Inpainted:
             prompt=plain_caption(wanted),
             seed=seed + number,
             input_image=room.put(drawn, f"inpaint-{number}.png"),
-            inpaint=Inpaint(mask=mask, engine="None"),
+            inpaint=Inpaint(mask=mask, engine=engine),
         )
         found = measure(picture).found[0]
         equal = np.array_equal(outside(picture), outside(drawn))
@@ -73,7 +86,29 @@ def inpaint_figures(room: Darkroom, count: int, seed: int = 11) -> Inpainted:
     return Inpainted(*(round(float(np.mean(column)), 3) for column in zip(*rows, strict=True)), count)
 
 
-def outpaint_figures(room: Darkroom, count: int, seed: int = 13) -> Outpainted:
+def beside_figures(room: Darkroom, count: int, engine: str = ENGINE, seed: int = 12) -> Beside:
+    """Put a thing beside one that is there; the prompt names the new one alone."""
+    rng = random.Random(seed)
+    held = combinations(held=True)
+    rng.shuffle(held)
+    rows = []
+    mask = room.put(mask_picture(RIGHT_HALF), "right.png").name
+    for number, (shape, colour, background) in enumerate(held[:count]):
+        other = rng.choice([name for name in COLOURS if name not in (colour, background)])
+        drawn = draw(Scene(background, (Thing("circle", other, "small", "left"),)), SIDE, SIDE, rng)
+        (picture,) = room.make(
+            prompt=plain_caption(Scene(background, (Thing(shape, colour),))),
+            seed=seed + number,
+            input_image=room.put(drawn, f"beside-{number}.png"),
+            inpaint=Inpaint(mask=mask, engine=engine),
+        )
+        kept, new = measure(picture, "beside").found
+        right = new.colour == colour, new.colour == colour and new.shape == shape
+        rows.append((*right, (kept.colour, kept.shape) == (other, "circle")))
+    return Beside(*(round(float(np.mean(column)), 3) for column in zip(*rows, strict=True)), count)
+
+
+def outpaint_figures(room: Darkroom, count: int, engine: str = ENGINE, seed: int = 13) -> Outpainted:
     """Extend drawn pictures by 30 % on one side after the other; the prompt describes the picture."""
     rng = random.Random(seed)
     held = combinations(held=True)
@@ -86,7 +121,7 @@ def outpaint_figures(room: Darkroom, count: int, seed: int = 13) -> Outpainted:
             prompt=plain_caption(scene),
             seed=seed + number,
             input_image=room.put(drawn, f"outpaint-{number}.png"),
-            inpaint=Inpaint(outpaint=[side], engine="None"),
+            inpaint=Inpaint(outpaint=[side], engine=engine),
         )
         extra = int(SIDE * 0.3)
         left, top = extra * (side == "left"), extra * (side == "top")
@@ -102,10 +137,10 @@ def outpaint_figures(room: Darkroom, count: int, seed: int = 13) -> Outpainted:
     return Outpainted(*(round(float(np.mean(column)), 3) for column in zip(*rows, strict=True)), count)
 
 
-def mask_picture() -> Image.Image:
+def mask_picture(box: tuple[int, int, int, int] = MASK) -> Image.Image:
     """White where to repaint."""
     mask = Image.new("L", (SIDE, SIDE))
-    mask.paste(255, MASK)
+    mask.paste(255, box)
     return mask
 
 
@@ -152,12 +187,17 @@ def nearest(colour: np.ndarray) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20, help="pictures of each kind")
+    parser.add_argument("--engine", default=ENGINE)
+    parser.add_argument("--models", type=Path, help="a folder of models that are taken before the embedded ones")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if args.models:
+            (Path(folder) / "models").symlink_to(args.models.resolve())
         room = Darkroom(Path(folder))
         figures = {
-            "inpaint": asdict(inpaint_figures(room, args.count)),
-            "outpaint": asdict(outpaint_figures(room, args.count)),
+            "inpaint": asdict(inpaint_figures(room, args.count, args.engine)),
+            "beside": asdict(beside_figures(room, args.count, args.engine)),
+            "outpaint": asdict(outpaint_figures(room, args.count, args.engine)),
         }
         room.close()
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
