@@ -1,7 +1,7 @@
 """What a file is: told from its keys and shapes alone, and said in words when it is not what was asked for."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from models.errors import BadModelFile
@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # the API reads names of tensors without torch
     from models.formats.weights import WeightFile
 
 UNET = "model.diffusion_model."
+_TEXT_MODEL = "text_model."
 VAE = "first_stage_model."
 FamilyName = Literal["sdxl", "sdxl_refiner", "sd1"]
 
@@ -142,6 +143,7 @@ def require_family(file: "WeightFile") -> Family:
         raise BadModelFile(file.path, "is no model that Focal knows", "Choose an SDXL checkpoint in .safetensors form.")
     if family is None:
         raise BadModelFile(file.path, f"is {kind.name}, not an SDXL checkpoint", kind.remedy)
+    family = _as_named(family, file.tensors)
     for prefix, part in family.parts:
         if not _has(file.tensors, prefix):
             raise BadModelFile(file.path, f"is {kind.name} without {part}", "Choose a complete checkpoint.")
@@ -150,6 +152,13 @@ def require_family(file: "WeightFile") -> Family:
         fault = f"is {kind.name} with {stem[1]} input channels (inpainting or editing), not a text-to-image model"
         raise BadModelFile(file.path, fault, "Choose a base checkpoint.")
     return family
+
+
+def _as_named(family: Family, names: Collection[str]) -> Family:
+    """Some tools leave `text_model.` out of CLIP-L's names, as transformers itself does from 5.6 on."""
+    bare = family.clip_l.removesuffix(_TEXT_MODEL)
+    without = bool(bare) and not _has(names, family.clip_l) and _has(names, f"{bare}encoder.layers.")
+    return replace(family, clip_l=bare) if without else family
 
 
 def _has(names: Collection[str], prefix: str) -> bool:

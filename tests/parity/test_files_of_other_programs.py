@@ -34,7 +34,7 @@ from models.formats.plan import check_plan, plan_shapes
 from models.lora import load_lora
 from models.memory import Residency
 from models.safety import load_safety_checker
-from models.sdxl import Model, add_lora, load_checkpoint, load_vae
+from models.sdxl import Model, add_lora, encode_tokens, load_checkpoint, load_vae
 from models.upscale.upscaler import load_upscaler
 from models.vision.clip_vision import DEVIATION, MEAN, load_clip_vision
 from tests.parity.control_reference import diffusers_control, random_control
@@ -137,6 +137,18 @@ def test_a_checkpoint_without_the_ids_that_old_transformers_wrote(
     save_file(kept, tmp_path / "pruned.safetensors")
     pruned = parameters(tmp_path / "pruned.safetensors")
     assert all(torch.equal(pruned[name], value) for name, value in plain.items())
+
+
+@pytest.mark.parametrize("plan", [TINY, SD15], ids=["sdxl", "sd1"])
+def test_clip_s_names_without_text_model(plan: Plan, tmp_path: Path) -> None:
+    """As some old files of SD 1.x have them, and modules of transformers from 5.6 on."""
+    state = write_checkpoint(tmp_path / "plain.safetensors", plan)
+    named_so = {name.replace(".transformer.text_model.", ".transformer."): tensor for name, tensor in state.items()}
+    assert named_so.keys() != state.keys()
+    save_file(named_so, tmp_path / "bare.safetensors")
+    usual, bare = (load_checkpoint(tmp_path / f"{name}.safetensors", Residency())[1] for name in ("plain", "bare"))
+    ids = torch.randint(1, plan.vocabulary, (1, 77), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(encode_tokens(bare, ids, "l").hidden, encode_tokens(usual, ids, "l").hidden)
 
 
 def test_a_vae_that_diffusers_saved(checkpoint: tuple[Path, State], tmp_path: Path) -> None:
