@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.control.canny import Pixels, stretch
-from models.control.lab import to_lab, with_lightness
+from models.control.lab import interpolated_lab, with_lightness
 
 PERCENTILES = (4, 96)
 
@@ -75,7 +75,7 @@ def decolorized(pixels: Pixels) -> Pixels:
 def _fit(colours: NDArray) -> NDArray:
     """Find the polynomial's weights by fixed-point iteration: guess each difference's sign, solve, repeat."""
     gradients = np.stack([_differences(term) for term in _terms(colours)])  # (terms, pairs of neighbours)
-    contrast = np.sqrt(sum(_differences(c) ** 2 for c in np.moveaxis(to_lab(colours), -1, 0))) / 100
+    contrast = np.sqrt(sum(_differences(c) ** 2 for c in np.moveaxis(interpolated_lab(colours), -1, 0))) / 100
     rises = [_differences(c) for c in np.moveaxis(colours, -1, 0)]
     order = np.all([r > _SAME_SIGN_FROM for r in rises], axis=0).astype(float)
     order -= np.all([r < -_SAME_SIGN_FROM for r in rises], axis=0)
