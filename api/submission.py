@@ -21,6 +21,7 @@ from graphs.request import GenerationRequest, Refused
 from graphs.save import Compiled
 
 log = logging.getLogger(__name__)
+LONGEST_WARNING = 500  # characters kept and logged; a name that is quoted may be as long as the request
 
 NameFault = Callable[[Refused], InvalidRequest]
 """Names a contract's own field for what a builder refused."""
@@ -78,6 +79,7 @@ async def enqueue(
     webhook = webhook_url or served.settings.webhook_url or None
     images = [PlannedImage(image.node_id, str(image.seed)) for image in made.images]
     told = kept(settled(asked, made, served.library.catalog))
+    cut = tuple(str(warning)[:LONGEST_WARNING] for warning in warnings)
     job = await served.jobs.submit(
         NewJob(
             kind=kind,
@@ -87,10 +89,10 @@ async def enqueue(
             request=record | told | {"images": msgspec.to_builtins(images)},
             extra={"previews": made.preview and served.settings.previews},
             webhook_url=webhook,
-            warnings=tuple(map(str, warnings)),
+            warnings=cut,
         ),
         flushed=not waits or webhook is not None,
     )
-    for warning in warnings:
+    for warning in cut:
         log.warning("job %s: %s", job.id, warning)
     return job

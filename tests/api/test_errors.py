@@ -27,3 +27,10 @@ def test_an_infinity_in_a_form_is_refused_as_a_field(client):
         reply = client.post("/v1/generation/image-upscale-vary", data=sent, files=files)
         assert reply.status_code == 422
         assert all(fault["loc"][:2] == ["body", "loras"] for fault in reply.json()["detail"])
+
+
+def test_an_endless_name_is_not_logged_whole(client, caplog):
+    reply = client.post("/v1/generation/text-to-image", json={"base_model_name": "x" * 50_000})
+    assert reply.headers["x-warning"].startswith("There is no checkpoint 'xxx")
+    assert any("There is no checkpoint" in record.getMessage() for record in caplog.records)
+    assert all(len(record.getMessage()) < 1000 for record in caplog.records)
