@@ -294,8 +294,7 @@ def test_null_and_in_forms_nothing_mean_not_given(room_name):
 
 
 def stands_in(base: Any, way: tuple[str | int, ...]) -> bool:
-    first, *rest = way
-    return first in base and (not rest or stands_in(base[first], tuple(rest)))
+    return way[0] in base and (len(way) == 1 or stands_in(base[way[0]], way[1:]))
 
 
 @pytest.mark.parametrize("room_name", ["A vary", "A inpaint form", "A enhance form", "B inpaint"])

@@ -67,6 +67,15 @@ def test_upscaling_takes_the_multiple(server, drawn):
     assert large.shape == (192, 192, 3)
 
 
+def test_a_mask_repaints_its_white_part_and_leaves_the_rest_bit_for_bit(server, drawn):
+    mask = np.zeros((256, 256, 3))  # twice the picture's size: it is brought to it
+    mask[:, :96] = 255
+    paint = {"inpaint_input_image": drawn[0], "inpaint_mask_image_upload": base64.b64encode(png(mask)).decode()}
+    (painted,) = made(server, **paint, prompt="a green square on a red background", overwrite_step=3)
+    assert np.array_equal(painted[:, 112:], drawn[1][:, 112:])
+    assert np.abs(painted[:, :40] - drawn[1][:, :40]).mean() > 5
+
+
 def test_outpainting_extends_by_distance(server, drawn):
     sides = {"outpaint_selections": ["Left"], "outpaint_distance": [32, 0, 0, 0]}
     (wide,) = made(server, inpaint_input_image=drawn[0], **sides)
