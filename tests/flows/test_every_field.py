@@ -6,6 +6,7 @@ node changes the picture is measured below for what acts on the model's mathemat
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from graphs.catalog import Catalog
@@ -23,6 +25,7 @@ from graphs.request_parts import Enhance, EnhanceStage, ImagePrompt, Masking, Pr
 from graphs.save import Compiled
 from graphs.wildcards import SHIPPED
 from models.tiny import CHECKPOINT
+from models.tiny.scenes import Scene, Thing, draw
 from tests.flows.darkroom import Darkroom
 
 BASE, OTHER, REFINER = "juggernautXL_v8Rundiffusion.safetensors", "other.safetensors", "refiner.safetensors"
@@ -483,6 +486,63 @@ def first(room: Darkroom) -> np.ndarray:
 def test_a_setting_of_the_model_changes_pixels(room: Darkroom, first: np.ndarray, field: str) -> None:
     (picture,) = room.make(**FEW | PIXELS[field])
     assert np.abs(np.asarray(picture.convert("RGB"), dtype=int) - first).max() >= 1
+
+
+REPAINTED: dict[str, Any] = {
+    "mask": "half.png",
+    "additional_prompt": "a blue star",
+    "strength": 0.5,
+    "respective_field": 0.0,
+    "erode_or_dilate": 9,
+    "invert_mask": True,
+    "engine": "None",
+    "disable_initial_latent": True,
+}
+IN_A_STAGE: dict[str, Any] = {
+    "prompt": "a blue star",
+    "negative_prompt": "red",
+    "strength": 0.5,
+    "respective_field": 0.0,
+    "erode_or_dilate": 9,
+    "invert_mask": True,
+    "engine": "None",
+    "disable_initial_latent": True,
+}
+
+
+@pytest.fixture(scope="module")
+def given(room: Darkroom) -> InputImage:
+    """A picture with something in it; masks of different parts lie beside it."""
+    for name, box in (("mask.png", (40, 40, 88, 88)), ("half.png", (0, 0, 64, 128))):
+        mask = Image.new("L", (128, 128))
+        mask.paste(255, box)
+        room.put(mask, name)
+    return room.put(
+        draw(Scene("cyan", (Thing("square", "black", "small", "center"),)), 128, 128, Random(3)), "given.png"
+    )
+
+
+def brief(room: Darkroom, **asked: Any) -> np.ndarray:
+    """A picture of two steps, which is enough to differ."""
+    (picture,) = room.make(**FEW | {"overwrite_step": 2} | asked)
+    return np.asarray(picture.convert("RGB"), dtype=int)
+
+
+@pytest.mark.parametrize("field", REPAINTED)
+def test_a_setting_of_inpaint_changes_pixels(room: Darkroom, given: InputImage, field: str) -> None:
+    plain = Inpaint(mask="mask.png")
+    one, other = (
+        brief(room, input_image=given, inpaint=asked) for asked in (plain, changed(plain, field, REPAINTED[field]))
+    )
+    assert np.abs(one - other).max() >= 1
+
+
+@pytest.mark.parametrize("field", IN_A_STAGE)
+def test_a_setting_of_a_stage_changes_pixels(room: Darkroom, given: InputImage, field: str) -> None:
+    plain = EnhanceStage(Masking("u2net"), respective_field=1.0)
+    stages = plain, changed(plain, field, IN_A_STAGE[field])
+    one, other = (brief(room, enhance=Enhance(image=given, stages=[stage])) for stage in stages)
+    assert np.abs(one - other).max() >= 1
 
 
 def test_another_vae_decodes(room: Darkroom, first: np.ndarray) -> None:

@@ -76,6 +76,13 @@ def test_words_become_boxes_and_boxes_become_a_mask(words_room: Darkroom):
     assert first.sum() < every.sum()
 
 
+def test_surer_words_are_fewer_and_the_mask_stays(words_room: Darkroom):
+    every, told = by_words(words_room, text_threshold=0.0)
+    none, surer = by_words(words_room, text_threshold=1.0)
+    assert len("".join(told["phrases"])) > len("".join(surer["phrases"]))
+    assert np.array_equal(every, none)
+
+
 def test_boxes_can_be_shown_instead_and_grow(words_room: Darkroom):
     shown, told = by_words(words_room, debug=True)
     wanted = np.zeros_like(shown)
