@@ -5,7 +5,7 @@ where it has to stand again: translating and telling are checked against each ot
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from api.contracts.fooocus_api import schemas, translate_images
 from api.contracts.fooocusapi import translate as b
 from api.contracts.fooocusapi.pictures import Pictures as Sent
 from api.contracts.fooocusapi.retold import common_params
-from api.contracts.fooocusapi.schemas import CommonRequest
+from api.contracts.fooocusapi.schemas import CommonRequest, Control, Tasks
 from api.decode import decode
 from api.effects import ABOUT, MASKING, PAINTING, PROMPTING, VARYING
 from api.errors import InvalidRequest
@@ -30,6 +30,7 @@ from graphs.request import GenerationRequest, InputImage
 IMAGE = ReadImage(InputImage("a.png", 64, 32), True)
 PROMPT = fields.ImagePrompt(cn_type="PyraCanny")
 PICTURES = translate_images.Pictures(input=IMAGE, mask=IMAGE, enhance=IMAGE, prompts=[(PROMPT, IMAGE, (0.5, 0.6))])
+Way = Sequence[str | int]
 STAGE = {"enhance_enabled": True, "enhance_mask_model": "u2net"}
 NUMBERED = {f"{name}_1": value for name, value in STAGE.items()}
 
@@ -73,6 +74,14 @@ ROOMS: dict[str, Room] = {
     "B inpaint": Room(CommonRequest, LEFT | FREE_B, of_b(Sent(inpaint=IMAGE, mask=IMAGE))),
     "B enhance": Room(CommonRequest, FREE_B | STAGED_B, of_b(Sent(enhance=IMAGE))),
 }
+OTHERS: dict[str, Room] = {  # nothing follows from them but an answer: only what they refuse is swept
+    "generate_mask": Room(fields.GenerateMask, {}, TEXT),
+    "describe": Room(fields.Describe, {}, TEXT),
+    "query-job": Room(schemas.QueryJob, {"job_id": "x"}, TEXT),
+    "job-history": Room(schemas.JobHistory, {}, TEXT),
+    "tasks": Room(Tasks, {}, TEXT),
+    "control": Room(Control, {"action": "stop"}, TEXT),
+}
 ACTS_IN = {VARYING: "vary", PAINTING: "inpaint", MASKING: "enhance", PROMPTING: "prompt"}
 # Examples of what a type does not tell.
 VALUES: dict[str, Any] = {
@@ -110,7 +119,7 @@ class Field(NamedTuple):
     """A field of a request, however deep. way: to it from the body. kind: its type, without what stands beside it."""
 
     name: str
-    way: tuple[str | int, ...]
+    way: Way
     kind: types.Type
     default: Any
 
@@ -122,7 +131,7 @@ def bare(kind: types.Type) -> types.Type:
     return kind.type if isinstance(kind, types.Metadata) else kind
 
 
-def fields_of(schema: type[msgspec.Struct], way: tuple[str | int, ...] = ()) -> Iterator[Field]:
+def fields_of(schema: type[msgspec.Struct], way: Way = ()) -> Iterator[Field]:
     """Every field but pictures; those of advanced_params and of the first stage too."""
     for field in types.type_info(schema).fields:  # type: ignore[attr-defined]
         kind = bare(field.type)
@@ -135,7 +144,7 @@ def fields_of(schema: type[msgspec.Struct], way: tuple[str | int, ...] = ()) -> 
             yield from fields_of(fields.EnhanceStage, (field.name, 0))
 
 
-def body_with(room: Room, way: tuple[str | int, ...], value: Any) -> Any:
+def body_with(room: Room, way: Way, value: Any) -> Any:
     """The room's body with one value at its place; of a form, as text."""
     data = json.loads(json.dumps(room.base))
     place: Any = data
@@ -256,9 +265,9 @@ def fault_of(room: Room, field: Field, value: Any) -> Any:
     return "it was taken"
 
 
-@pytest.mark.parametrize("room_name", [name for name in ROOMS if not ROOMS[name].is_form])
+@pytest.mark.parametrize("room_name", [name for name in ROOMS | OTHERS if not (ROOMS | OTHERS)[name].is_form])
 def test_every_wrong_value_is_refused_at_its_place(room_name):
-    room = ROOMS[room_name]
+    room = (ROOMS | OTHERS)[room_name]
     for field in fields_of(room.schema):
         for value, kind in wrong(field):
             assert fault_of(room, field, value) == (("body", *field.way), kind), value
@@ -293,7 +302,7 @@ def test_null_and_in_forms_nothing_mean_not_given(room_name):
         assert given == plain, field.way
 
 
-def stands_in(base: Any, way: tuple[str | int, ...]) -> bool:
+def stands_in(base: Any, way: Way) -> bool:
     return way[0] in base and (len(way) == 1 or stands_in(base[way[0]], way[1:]))
 
 
