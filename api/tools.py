@@ -1,7 +1,8 @@
-"""Small graphs beside the queue: describing a picture, finding a mask. The worker runs them between two jobs.
+"""Small graphs beside the queue: describing a picture, finding a mask. They run at once, inside the job that runs.
 
-They leave nothing behind: no job, no entry in the history, no place in the queue. A tool waits at most for the job that
-runs when it is asked for.
+They leave nothing behind: no job, no entry in the history, no place in the queue. The job is held up between two of its
+steps, and its pictures are the same. A worker that dies under a tool is not asked again inside a job: the tool may have
+been the cause, and the job must not pay twice.
 """
 
 import uuid
@@ -14,8 +15,8 @@ from engine.errors import FocalError
 from engine.graph import Graph
 from engine.jobs.errors import WorkerUnavailable
 
-WAIT_S = 300.0  # for a running job to end, for a worker that starts, for the tool itself
-TRIES = 2  # a worker may die under the job in front of the tool
+WAIT_S = 300.0  # for a worker that starts, for a node that reports no step, for the tool itself
+TRIES = 2  # a worker may die under the job around the tool
 ROOTS = {"output": "outputs_dir", "temp": "temp_dir", "input": "input_dir"}
 
 Ui = dict[str, list[Any]]
@@ -39,7 +40,12 @@ async def run_tool(served: Services, graph: Graph, output: str) -> Ui:
         restarts = served.worker.restarts
         try:
             told = await served.worker.call(
-                "run_aside", timeout_s=WAIT_S, run_id=run_id, graph=graph.to_json(), outputs=[output]
+                "run_aside",
+                timeout_s=WAIT_S,
+                run_id=run_id,
+                graph=graph.to_json(),
+                outputs=[output],
+                alone=attempt > 0,
             )
         except WorkerUnavailable:
             died = served.worker.restarts != restarts or not served.worker.is_ready

@@ -25,7 +25,8 @@ class RunContext:
     extra: from the submitter, e.g. {"extra_pnginfo": {...}}.
     runtime: the worker's own object (devices, loaded models). run_guard: entered around all node calls of the run, in
     the thread that runs them (torch.inference_mode in the worker). previews: False when nobody looks. interrupt: set to
-    end the run. skip: set to leave out the output that is being made; the run clears it.
+    end the run. skip: set to leave out the output that is being made; the run clears it. meanwhile: called wherever the
+    run can be held up for a moment, between two nodes and when a node reports; may be called in any thread.
     """
 
     job_id: str = "job"
@@ -37,6 +38,7 @@ class RunContext:
     runtime: Any = None
     interrupt: threading.Event = field(default_factory=threading.Event)
     skip: threading.Event = field(default_factory=threading.Event)
+    meanwhile: Callable[[], None] = lambda: None
     run_guard: Callable[[], AbstractContextManager[Any]] = nullcontext
     previews: bool = True
     graph: Graph | None = None
@@ -102,8 +104,9 @@ class Context:
     def check_interrupt(self) -> None:
         """Raise Interrupted when the run was cancelled, Skipped when only this output is not wanted.
 
-        Call it at least once per sampler step.
+        Call it at least once per sampler step, and hold no lock: a small graph may run in here, see `Asides`.
         """
+        self.run.meanwhile()
         if self.run.interrupt.is_set():
             raise Interrupted
         if self.run.skip.is_set():

@@ -128,6 +128,7 @@ class Run:
                     self._collect(tasks.poll())
             if not tasks:
                 break
+            self.context.meanwhile()
             if self.context.interrupt.is_set():
                 raise NodeStopped(tasks.oldest, Interrupted())
             self._collect(tasks.wait(POLL_INTERRUPT_S))
@@ -152,6 +153,7 @@ class Run:
                 raise NodeStopped(step, step.fault)
             if self._wait_for(step, self._needed(step)):
                 return
+        self.context.meanwhile()
         if self.context.interrupt.is_set():
             raise NodeStopped(step, Interrupted())
         if self.context.skip.is_set():

@@ -6,13 +6,17 @@ where no graph runs (validation, /object_info).
 
 import logging
 import os
+import random
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from models.folders import ModelFolders, read_extra_paths
@@ -67,6 +71,18 @@ class Runtime:
         """Threads for previews: encoding must not hold up the sampling thread."""
 
     guard = staticmethod(torch.inference_mode)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Give the generators of random numbers back as they were: no node of ours draws from those that a process
+        shares, but one of somebody else's may, and must find them so after a graph that ran in between."""
+        python, numpy = random.getstate(), np.random.get_state()
+        try:
+            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+                yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
     def about(self) -> dict[str, Any]:
         """Tell the device and what is loaded, for /system_stats and `focal doctor`."""

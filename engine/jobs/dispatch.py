@@ -179,13 +179,17 @@ class Dispatcher:
             self._on_event(event)
 
     async def _after_death(self, active: Active, error: FocalError) -> None:
-        """Queue a job again whose worker died under it; end it when that was its last chance."""
+        """Queue a job again whose worker died under it; end it when that was its last chance.
+
+        It is not held against a job that the worker had a graph beside the queue to run as well.
+        """
         job, record = active.job, active.record
+        strike = not (isinstance(error, WorkerDied) and error.beside)
         if active.stopping:
             await self._finish(active, record.outcome())
-        elif job.strikes + 1 < MAX_STRIKES:
+        elif job.strikes + strike < MAX_STRIKES:
             log.warning("The worker died under job %s, which is queued again. %s", job.id, error)
-            again = await _persist(lambda: self._store.requeue(job.id, job.attempt, strike=True))
+            again = await _persist(lambda: self._store.requeue(job.id, job.attempt, strike=strike))
             del self.active[job.id]
             if again is None or not again.is_final:
                 self.add(job.id)

@@ -61,11 +61,15 @@ class WorkerUnavailable(FocalError):
 
 
 class WorkerDied(FocalError):
-    """The worker process ended while it worked for us; it does not come back, a fresh one does."""
+    """The worker process ended while it worked for us; it does not come back, a fresh one does.
 
-    def __init__(self, cause: str) -> None:
+    beside: it had a graph beside the queue to run, which may have been the cause as well as the job.
+    """
+
+    def __init__(self, cause: str, *, beside: bool = False) -> None:
         super().__init__("worker_died", f"The worker process died: {cause}", "Read logs/worker.log for the rest.")
         self.cause = cause
+        self.beside = beside
 
 
 class CallFailed(FocalError):

@@ -23,7 +23,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     modules: packages whose nodes it registers. runtime: "module:function", called once with `options` as a dict, gives
     the object nodes see as `Context.runtime`; "" for none. If that object has a `guard`, it is entered around the
     node calls of a run (torch.inference_mode); if it has `warm`, it is called with `warm` before the first job; if it
-    has `free`, it is called when memory shall be freed. cache_bytes: budget of the result cache.
+    has `free`, it is called when memory shall be freed; if it has `apart`, it is entered around a graph that may run
+    inside another one's run, to keep what both would change. cache_bytes: budget of the result cache.
     """
 
     modules: tuple[str, ...] = ("nodes",)

@@ -76,6 +76,7 @@ class WorkerProcess:
         self._blame = ""
         self._is_told = False
         self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._asides: set[int] = set()
         self._call_ids = itertools.count(1)
         self._on_event: Callable[[Event], None] = lambda event: None
         self._ended: asyncio.Future[Ended] | None = None
@@ -124,11 +125,14 @@ class WorkerProcess:
         """Ask the worker, also while it runs a graph. Raises CallFailed with its error, or WorkerDied."""
         call_id = next(self._call_ids)
         self._calls[call_id] = answer = asyncio.get_running_loop().create_future()
+        if method == "run_aside":
+            self._asides.add(call_id)
         try:
             self._send(Call(call_id, method, arguments))
             return await answer
         finally:
             del self._calls[call_id]
+            self._asides.discard(call_id)
 
     def interrupt(self, job_id: str) -> None:
         """Tell the run of this job to stop at its next step; nothing happens when it is not running."""
@@ -185,7 +189,7 @@ class WorkerProcess:
             self.ready.exception()  # seen: nobody has to wait for it
         for waiting in (*self._calls.values(), self._ended):
             if waiting is not None and not waiting.done():
-                waiting.set_exception(WorkerDied(cause))
+                waiting.set_exception(WorkerDied(cause, beside=bool(self._asides)))
 
     def _cause(self, status: int) -> str:
         self._log.flush()

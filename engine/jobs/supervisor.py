@@ -102,8 +102,9 @@ class Supervisor:
 
     async def call(self, method: str, *, timeout_s: float | None = 60.0, **arguments: Any) -> Any:
         """Ask the worker: validate(graph, targets), object_info(class_type), free(models, results), runtime(name,
-        arguments), run_aside(run_id, graph, outputs) between two jobs. Waits for one that starts. Raises
-        WorkerUnavailable (also after `timeout_s`), CallFailed."""
+        arguments), run_aside(run_id, graph, outputs, alone), which runs at once and inside the job that runs, or with
+        `alone` after it. Waits for a worker that starts. Raises WorkerUnavailable (also after `timeout_s`),
+        CallFailed."""
         try:
             async with asyncio.timeout(timeout_s):
                 return await (await self.wait_ready()).call(method, arguments)

@@ -14,12 +14,16 @@ from engine.context import RunContext
 from engine.errors import FocalError, Interrupted
 from engine.events import Event, Failed, Succeeded, UiByNode
 from engine.executor import Executor
+from engine.jobs.asides import OUT_OF_MEMORY
 from engine.jobs.errors import GraphRefused
 from engine.jobs.messages import Run, WorkerConfig
 from engine.registry import Registry
 from engine.validate import validate
 
 log = logging.getLogger("focal.worker")
+
+MEMORY_ERRORS = ("MemoryError", "OutOfMemory", "OutOfMemoryError")
+"""How the names of the exceptions end that Python, models/ and torch raise when there is no room."""
 
 
 class Workbench:
@@ -34,7 +38,9 @@ class Workbench:
         if config.entry_points:
             self.registry.load_entry_points()
         self.runtime = _start_runtime(config)
-        self._executor = Executor(self.registry, ResultCache(config.cache_bytes))
+        cache = ResultCache(config.cache_bytes)
+        self._executor = Executor(self.registry, cache)
+        self._aside = Executor(self.registry, cache)  # the node objects of a job that is held up are not touched
         log.info("%d node classes ready after %.1f s", len(self.registry), time.monotonic() - started)
 
     def about(self) -> dict[str, Any]:
@@ -55,28 +61,40 @@ class Workbench:
         interrupt: threading.Event,
         emit: Callable[[Event], None],
         *,
-        skip: threading.Event | None = None,
+        skip: threading.Event,
+        meanwhile: Callable[[], None],
     ) -> None:
-        """Run one graph in this thread; everything that happens goes to `emit`.
+        """Run one graph in this thread; everything that happens goes to `emit`, and `meanwhile` is called in between.
 
         Raises GraphRefused: a job may have been kept for long, and the nodes or model files may have changed since.
         """
-        context = self._context(run, interrupt, skip)
-        checked = validate(run.graph, self.registry, run.outputs or None, context=context)
-        if checked.error is not None or set(run.outputs) - set(checked.outputs):
-            raise GraphRefused(checked.error, checked.node_errors)
-        self._executor.run(checked.graph, checked.outputs, context=context, emit=emit)
+        context = self._context(run)
+        context.interrupt, context.skip, context.meanwhile = interrupt, skip, meanwhile
+        self._run(self._executor, run, context, emit)
 
     def run_aside(self, run: Run, interrupt: threading.Event) -> UiByNode:
-        """Run a graph that is no job and give what its nodes had for the client. Raises FocalError when it fails."""
+        """Run a graph that is no job, also inside one, and give what its nodes had for the client.
+
+        Raises FocalError when it fails, with the code `out_of_memory` when that was the cause.
+        """
         last: list[Event] = []
-        self.run(run, interrupt, lambda event: last.__setitem__(slice(None), [event]))
+        context = self._context(run)
+        context.interrupt = interrupt
+        with getattr(self.runtime, "apart", nullcontext)():
+            self._run(self._aside, run, context, lambda event: last.__setitem__(slice(None), [event]))
         match last[0]:
             case Succeeded(ui=ui):
                 return ui
             case Failed() as failed:
-                raise FocalError(failed.code, f"{failed.node_type}: {failed.message}", failed.hint)
+                code = OUT_OF_MEMORY if failed.exception_type.endswith(MEMORY_ERRORS) else failed.code
+                raise FocalError(code, f"{failed.node_type}: {failed.message}", failed.hint)
         raise Interrupted
+
+    def _run(self, executor: Executor, run: Run, context: RunContext, emit: Callable[[Event], None]) -> None:
+        checked = validate(run.graph, self.registry, run.outputs or None, context=context)
+        if checked.error is not None or set(run.outputs) - set(checked.outputs):
+            raise GraphRefused(checked.error, checked.node_errors)
+        executor.run(checked.graph, checked.outputs, context=context, emit=emit)
 
     def validate(self, graph: dict[str, Any], targets: list[str] | None = None) -> dict[str, Any]:
         """Every reason the graph is refused, and the graph as it will run: the fields of `Validation` as JSON."""
@@ -98,9 +116,7 @@ class Workbench:
             raise FocalError("unknown_call", f"The runtime has no method {name!r}.", "Add it to the runtime object.")
         return method(**(arguments or {}))
 
-    def _context(
-        self, run: Run, interrupt: threading.Event | None = None, skip: threading.Event | None = None
-    ) -> RunContext:
+    def _context(self, run: Run) -> RunContext:
         return RunContext(
             job_id=run.job_id,
             prompt=run.graph,
@@ -109,8 +125,6 @@ class Workbench:
             input_dir=Path(self._config.input_dir),
             temp_dir=Path(self._config.temp_dir),
             runtime=self.runtime,
-            interrupt=interrupt or threading.Event(),
-            skip=skip or threading.Event(),
             run_guard=getattr(self.runtime, "guard", nullcontext),
             previews=bool(run.extra.get("previews", True)),
         )
@@ -119,6 +133,7 @@ class Workbench:
         """Give memory back: loaded models, kept results."""
         if results:
             self._executor.free()
+            self._aside.free()
         free = getattr(self.runtime, "free", None)
         if models and callable(free):
             free()

@@ -1,6 +1,7 @@
 """The worker process: `python -m engine.jobs.worker --fd N`, started by `WorkerProcess`, one per device.
 
-The main thread runs graphs. A reader thread takes what the API process says meanwhile: interrupts, calls, pings. When
+The main thread runs graphs, small ones beside the queue also inside a job (see `Asides`). A reader thread takes what
+the API process says meanwhile: interrupts, calls, pings. When
 the API process is gone the worker ends at once, in the middle of whatever it does: the job is in the store, and the
 next server runs it again.
 """
@@ -20,6 +21,7 @@ import msgspec
 
 from engine.errors import FocalError
 from engine.events import UiByNode
+from engine.jobs.asides import Asides
 from engine.jobs.channel import Channel
 from engine.jobs.job import JobFailure
 from engine.jobs.messages import (
@@ -58,6 +60,7 @@ class Worker:
         self._interrupts: dict[str, threading.Event] = {}
         self._skips: dict[str, threading.Event] = {}
         self._callers = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="call")
+        self._asides = Asides(self._answer_to, channel.send, self._answer_later)
         self._bench: Workbench | None = None
 
     def listen(self) -> None:
@@ -84,9 +87,13 @@ class Worker:
             case Skip():
                 if flag := self._skips.get(message.job_id):
                     flag.set()
-            case Call(method="run_aside"):  # on the thread that runs graphs, when its turn comes
+            case Call(method="run_aside"):
                 self._interrupts[message.arguments["run_id"]] = threading.Event()
-                self._tasks.put(lambda: self._answer(message))
+                if message.arguments.get("alone"):
+                    self._answer_later(message)
+                else:
+                    self._asides.add(message)
+                    self._tasks.put(self._asides.run_waiting)  # a job that runs takes it sooner
             case Call():
                 self._callers.submit(self._answer, message)
 
@@ -110,7 +117,13 @@ class Worker:
     def _run(self, run: Run, interrupt: threading.Event, skip: threading.Event) -> None:
         failure = None
         try:
-            self._ready_bench().run(run, interrupt, lambda event: self._channel.send(Happened(event)), skip=skip)
+            self._ready_bench().run(
+                run,
+                interrupt,
+                lambda event: self._channel.send(Happened(event)),
+                skip=skip,
+                meanwhile=self._asides.run_inside,
+            )
         except Exception as error:  # not a node's fault, those are events: the engine's own, and the job must end
             log.exception("The run of job %s failed", run.job_id)
             code = error.code if isinstance(error, FocalError) else "internal_error"
@@ -118,21 +131,30 @@ class Worker:
         del self._interrupts[run.job_id], self._skips[run.job_id]
         self._channel.send(Ended(run.job_id, run.attempt, failure))
 
-    def _run_aside(self, bench: Workbench, run_id: str, graph: dict[str, Any], outputs: list[str]) -> UiByNode:
+    def _run_aside(
+        self, bench: Workbench, run_id: str, graph: dict[str, Any], outputs: list[str], alone: bool = False
+    ) -> UiByNode:
+        interrupt = self._interrupts.setdefault(run_id, threading.Event())
         try:
-            return bench.run_aside(Run(run_id, 0, graph, tuple(outputs), {"previews": False}), self._interrupts[run_id])
+            return bench.run_aside(Run(run_id, 0, graph, tuple(outputs), {"previews": False}), interrupt)
         finally:
             del self._interrupts[run_id]
 
     def _answer(self, call: Call) -> None:
+        self._channel.send(self._answer_to(call))
+
+    def _answer_later(self, call: Call) -> None:
+        """Answer when no job runs."""
+        self._tasks.put(lambda: self._answer(call))
+
+    def _answer_to(self, call: Call) -> Answer:
         try:
-            answer = Answer(call.call_id, self._call(call))
+            return Answer(call.call_id, self._call(call))
         except FocalError as error:
-            answer = Answer(call.call_id, None, error.code, error.message, error.hint)
+            return Answer(call.call_id, None, error.code, error.message, error.hint)
         except Exception as error:  # raised by a node's validation or the runtime: it belongs to the caller
             log.exception("Call of %s failed", call.method)
-            answer = Answer(call.call_id, None, "call_failed", f"{type(error).__name__}: {error}")
-        self._channel.send(answer)
+            return Answer(call.call_id, None, "call_failed", f"{type(error).__name__}: {error}")
 
     def _call(self, call: Call) -> Any:
         bench = self._ready_bench()

@@ -1,6 +1,7 @@
 """The node classes of the REST graphs without torch: same names and inputs, pictures of one colour.
 
-Words in a prompt steer them: "slow" takes 50 ms per step, "boom" raises, "die" ends the worker process.
+Words in a prompt steer them: "slow" takes 50 ms per step, "deaf" too and reports none, "boom" raises, "die" ends the
+worker process.
 """
 
 import hashlib
@@ -97,9 +98,10 @@ def sample(
         raise RuntimeError("the sampler exploded")
     _die_as_told(context, words)
     for step in range(steps):
-        context.progress(step + 1, steps)
-        context.preview(_png((step % 256, 0, 0)), width=8, height=8)
-        time.sleep(0.05 if "slow" in words else 0)
+        if "deaf" not in words:
+            context.progress(step + 1, steps)
+            context.preview(_png((step % 256, 0, 0)), width=8, height=8)
+        time.sleep(0.05 if "slow" in words or "deaf" in words else 0)
     key = f"{model}|{words}|{' '.join(negative)}|{seed}|{steps}|{cfg}|{sampler_name}|{scheduler}"
     return {**latent_image, "colour": tuple(hashlib.sha256(key.encode()).digest()[:3])}
 

@@ -1,4 +1,4 @@
-"""Tools beside the queue: they wait for the running job, outlive a worker's death, and leave nothing behind."""
+"""Tools beside the queue: they are answered while a job runs, outlive a worker's death, and leave nothing behind."""
 
 import threading
 import time
@@ -17,19 +17,26 @@ def described(client: Any, colour: tuple[int, int, int]) -> Any:
     return client.post(DESCRIBE, json={"image": as_text(picture(colour=colour))})
 
 
-def test_a_tool_waits_for_the_running_job_and_goes_before_the_waiting_ones(client):
-    body = {"prompt": "slow", "async_process": True, "advanced_params": {"overwrite_step": 20}}
-    first = client.post(URL, json=body).json()["job_id"]
+def test_a_tool_is_answered_while_a_job_runs_and_others_wait(client):
+    body = {"prompt": "slow", "async_process": True, "advanced_params": {"overwrite_step": 60}}
+    first, second = [client.post(URL, json=body | {"image_seed": n}).json()["job_id"] for n in (1, 2)]
     while "Step" not in (poll(client, first, ("WAITING", "RUNNING"))["job_status"] or ""):
         time.sleep(0.01)
-    second = client.post(URL, json=body | {"advanced_params": {"overwrite_step": 200}}).json()["job_id"]
     assert described(client, (1, 2, 3)).json() == {"describe": "a picture of (1, 2, 3)"}
     stages = [
         client.get("/v1/generation/query-job", params={"job_id": id}).json()["job_stage"] for id in (first, second)
     ]
-    assert stages[0] == "SUCCESS"
-    assert stages[1] in ("WAITING", "RUNNING")
+    assert stages == ["RUNNING", "WAITING"]
     client.get("/v1/generation/job-history", params={"job_id": second, "delete": True})
+    assert poll(client, first, ("SUCCESS",))["job_result"]
+
+
+def test_a_tool_that_kills_every_worker_is_not_held_against_the_job_around_it(client):
+    body = {"prompt": "slow", "async_process": True, "advanced_params": {"overwrite_step": 30}}
+    job = client.post(URL, json=body).json()["job_id"]
+    poll(client, job, ("RUNNING",))
+    assert described(client, (9, 9, 9)).status_code == 503
+    assert poll(client, job, ("SUCCESS",))["job_result"]
 
 
 def test_a_worker_that_dies_under_a_tool_is_replaced_and_asked_once_more(client):
@@ -53,7 +60,7 @@ def test_a_tool_whose_node_fails_says_why(client):
 
 def test_a_tool_waits_no_longer_than_it_may(client, monkeypatch):
     monkeypatch.setattr("api.tools.WAIT_S", 0.2)
-    body = {"prompt": "slow", "async_process": True, "advanced_params": {"overwrite_step": 100}}
+    body = {"prompt": "deaf", "async_process": True, "advanced_params": {"overwrite_step": 40}}
     job = client.post(URL, json=body).json()["job_id"]
     poll(client, job, ("RUNNING",))
     started = time.monotonic()

@@ -53,6 +53,20 @@ def test_a_job_is_followed_by_polling_and_shows_previews(server):
     assert seen[-1]["job_stage"] == "SUCCESS"
 
 
+def test_a_picture_is_described_while_another_is_drawn_which_stays_the_same(server):
+    body = {"prompt": PROMPT, "image_seed": 77, "advanced_params": {"overwrite_step": 40}}
+    (alone,) = server.client.post(TEXT_TO_IMAGE, json=body).json()
+    shown = base64.b64encode(server.picture(alone["url"])).decode()
+    server.client.post("/free", json={"free_memory": True})  # or the second picture would not be drawn
+    job = server.submit(**body)
+    server.until_sampling(job)
+    words = server.client.post("/v1/tools/describe-image", json={"image": shown}).json()["describe"]
+    assert server.query(job)["job_stage"] == "RUNNING"
+    assert words.endswith("on a blue background")
+    (held_up,) = server.until_ended(job)["job_result"]
+    assert server.picture(held_up["url"]) == server.picture(alone["url"])
+
+
 def test_one_binary_picture_of_the_type_asked_for(server):
     reply = server.client.post(TEXT_TO_IMAGE, json={"prompt": PROMPT}, headers={"accept": "image/webp"})
     assert reply.headers["content-type"] == "image/webp"

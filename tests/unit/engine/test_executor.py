@@ -473,6 +473,53 @@ def test_objects_of_stateful_classes_live_while_their_node_stays(machine: Any, n
     assert m.run(graph).ui["1"] == {"count": [1]}
 
 
+def test_another_graph_may_run_between_two_nodes_and_at_every_report(machine: Any, n: Node) -> None:
+    from engine import InputSpec, NodeSpec, OutputSpec
+    from engine.executor import Executor
+
+    class Counter:
+        def __init__(self) -> None:
+            self.count = 0
+
+        def work(self, value: int) -> tuple[int]:
+            self.count += value
+            return (self.count,)
+
+    @node("Steps")
+    def steps(ctx: Context, value: Thing) -> Thing:
+        for step in range(3):
+            ctx.progress(step, 3)
+        return value
+
+    inputs = (InputSpec("value", "INT"),)
+    counter = NodeSpec(
+        "Counter", Counter.work, inputs=inputs, outputs=(OutputSpec("THING"),), cacheable=False, instance=Counter
+    )
+    m = machine(counter, steps, *NODES)
+    graph = {
+        "1": n("Counter", value=1),
+        "2": n("Steps", value=["1", 0]),
+        "3": n("Counter", value=7),
+        "4": n("Add", a=["2", 0], b=["3", 0]),
+        "5": n("Show", a=["4", 0]),
+    }
+    other = Executor(m.registry, m.cache)
+    between: list[Any] = []
+
+    def meanwhile() -> None:
+        inner = Graph.from_json({"1": n("Counter", value=10), "9": n("Show", a=["1", 0])})
+        between.append(other.run(inner, ["9"], context=RunContext(job_id="inner")).ui["9"])
+
+    held_up = RunContext(job_id="job", meanwhile=meanwhile)
+    plain = [m.run(graph, ["5"]).ui for _ in range(2)]
+    m.executor.free()
+    assert [m.run(graph, ["5"], context=held_up).ui for _ in range(2)] == plain
+    assert plain[0] != plain[1]
+    assert len(between) == 16  # five nodes and three reports in each run
+    assert between[0] != between[-1]
+    assert {event.job_id for event in m.events} == {"job"}
+
+
 def test_hidden_inputs_arrive_as_comfyui_fills_them(machine: Any, n: Node) -> None:
     got: dict[str, Any] = {}
 

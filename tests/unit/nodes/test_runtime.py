@@ -1,6 +1,9 @@
+import contextlib
 import os
+import random
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -31,6 +34,28 @@ def test_warm_loads_every_part_and_free_drops_them(workshop: Workshop):
 def test_warming_an_unknown_checkpoint_says_so(workshop: Workshop):
     with pytest.raises(ModelNotFound, match="There is no 'other' among checkpoints"):
         workshop.runtime.warm("other")
+
+
+def test_what_runs_apart_leaves_every_shared_generator_as_it_was(workshop: Workshop):
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    def seed() -> None:
+        random.seed(3)
+        np.random.seed(3)
+        torch.manual_seed(3)
+
+    seed()
+    expected = [draw(), draw()]
+    seed()
+    found = [draw()]
+    with workshop.runtime.apart():
+        draw()
+        seed()
+    with contextlib.suppress(ZeroDivisionError), workshop.runtime.apart():
+        draw()
+        raise ZeroDivisionError
+    assert [*found, draw()] == expected
 
 
 @pytest.mark.parametrize("options", [{"threads": "many"}, {"vram_bytes": []}])

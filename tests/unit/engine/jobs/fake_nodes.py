@@ -1,8 +1,13 @@
 """Nodes without torch: they nap, crash, hang, fail, write files. What they did is told by their files."""
 
+import asyncio
 import os
+import random
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,13 +83,61 @@ def told(context: Context) -> Ui:
     return Ui({"calls": list(context.runtime.calls), "guarded": [context.runtime.guarded]})
 
 
+@node("Draw", category="fake", output=True, cacheable=False)
+def draw(context: Context, steps: int = 1, seconds: float = 0.0) -> Ui:
+    """Draw numbers from the generator that the whole process shares, one in each step."""
+    random.seed(7)
+    drawn = []
+    for step in range(steps):
+        time.sleep(seconds)
+        context.progress(step + 1, steps)
+        drawn.append(random.random())
+    return Ui({"drawn": drawn, "guarded": [context.runtime.guarded]})
+
+
+@node("Where", category="fake", output=True, cacheable=False)
+def where(context: Context) -> Ui:
+    """Tell which thread this is, and what ran before it."""
+    return Ui({"thread": [threading.current_thread().name], "calls": list(context.runtime.calls)})
+
+
+@node("Note", category="fake", output=True, cacheable=False)
+def note(context: Context, word: str, value: int = 0) -> Ui:
+    """Leave a word for those that ask what ran before them."""
+    context.runtime.calls.append(word)
+    return Ui({"value": [value]})
+
+
+@node("Hungry", category="fake", output=True, cacheable=False)
+def hungry(context: Context) -> Ui:
+    """Find room the second time only."""
+    context.runtime.calls.append("hungry")
+    if context.runtime.calls.count("hungry") == 1:
+        raise MemoryError("no room")
+    return Ui({"calls": list(context.runtime.calls)})
+
+
+@node("Elsewhere", category="fake")
+async def elsewhere(context: Context, steps: int, seconds: float) -> int:
+    """Report from an event loop and from a thread, never from where a graph could run."""
+    for step in range(steps):
+        context.progress(step, steps)
+        await asyncio.to_thread(context.progress, step, steps)
+        time.sleep(seconds)
+    return steps
+
+
 class Runtime:
     """A stand-in for the models: remembers what was asked of it."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
         self.calls: list[str] = []
-        self.guarded = False
+        self._guards = 0
+
+    @property
+    def guarded(self) -> bool:
+        return self._guards > 0
 
     def about(self) -> dict[str, Any]:
         return {"device": "fake"}
@@ -102,11 +155,17 @@ class Runtime:
         return self
 
     def __enter__(self) -> "Runtime":
-        self.guarded = True
+        self._guards += 1
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.guarded = False
+        self._guards -= 1
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        state = random.getstate()
+        yield
+        random.setstate(state)
 
 
 def start(options: dict[str, Any]) -> Runtime:

@@ -358,12 +358,12 @@ async def test_two_workers_share_the_queue(worker, nap):
 
 
 async def test_a_stop_that_comes_too_late_kills_no_worker(running, nap):
-    async with running(limits=WorkerLimits(stop_s=0.05)) as service:
+    async with running(limits=WorkerLimits(stop_s=0.4)) as service:
         for _ in range(20):
             job = await service.submit(nap(steps=2, seconds=0.002))
             async for event in service.subscribe(job.id):
                 if isinstance(event, events.Executing) and event.node == "2":
                     await service.cancel(job.id)
             await service.wait(job.id)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         assert service.workers[0].restarts == 0

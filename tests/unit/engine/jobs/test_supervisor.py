@@ -19,7 +19,6 @@ NAP = {
     "1": {"class_type": "Nap", "inputs": {"steps": 100, "seconds": 0.02}},
     "2": {"class_type": "Write", "inputs": {"value": ["1", 0]}},
 }
-SHORT_NAP = {**NAP, "1": {"class_type": "Nap", "inputs": {"steps": 20, "seconds": 0.02}}}
 
 
 @pytest.fixture
@@ -198,36 +197,3 @@ async def test_a_worker_that_was_sound_is_replaced_at_once_however_often_it_is_k
                 await asyncio.sleep(0.01)
     await supervisor.wait_ready(5)
     assert not supervisor.is_broken
-
-
-async def test_a_graph_beside_the_jobs_waits_for_the_running_one_and_tells_its_result(started):
-    supervisor = await started()
-    seen = []
-    run = asyncio.create_task(supervisor.run(Run("job", 1, SHORT_NAP, ("2",), {}), seen.append))
-    await asyncio.sleep(0.1)
-    aside = {"1": {"class_type": "Write", "inputs": {"value": 5}}}
-    told = await supervisor.call("run_aside", run_id="tool", graph=aside, outputs=["1"])
-    assert run.done()
-    assert told["1"]["images"][0]["filename"] == "tool-1.txt"
-
-
-async def test_a_graph_beside_the_jobs_can_be_given_up(started):
-    supervisor = await started()
-    started_at = time.monotonic()
-    with pytest.raises(WorkerUnavailable):
-        await supervisor.call("run_aside", timeout_s=0.5, run_id="tool", graph=NAP, outputs=["2"])
-    supervisor.interrupt("tool")
-    seen = []
-    await supervisor.run(Run("job", 1, SHORT_NAP, ("2",), {}), seen.append)
-    assert type(seen[-1]).__name__ == "Succeeded"
-    assert time.monotonic() - started_at < 3
-
-
-async def test_a_node_that_fails_beside_the_jobs_is_told_to_the_caller(started):
-    supervisor = await started()
-    graph = {"1": {"class_type": "Fail", "inputs": {"message": "no such picture"}}}
-    with pytest.raises(CallFailed, match="no such picture"):
-        await supervisor.call("run_aside", run_id="tool", graph=graph, outputs=["1"])
-    with pytest.raises(CallFailed, match="cannot run"):
-        await supervisor.call("run_aside", run_id="tool", graph={}, outputs=["1"])
-    assert supervisor.restarts == 0
