@@ -61,15 +61,15 @@ class Workbench:
         interrupt: threading.Event,
         emit: Callable[[Event], None],
         *,
-        skip: threading.Event,
-        meanwhile: Callable[[], None],
+        skip: threading.Event | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         """Run one graph in this thread; everything that happens goes to `emit`, and `meanwhile` is called in between.
 
         Raises GraphRefused: a job may have been kept for long, and the nodes or model files may have changed since.
         """
         context = self._context(run)
-        context.interrupt, context.skip, context.meanwhile = interrupt, skip, meanwhile
+        context.interrupt, context.skip, context.meanwhile = interrupt, skip or threading.Event(), meanwhile
         self._run(self._executor, run, context, emit)
 
     def run_aside(self, run: Run, interrupt: threading.Event) -> UiByNode:
