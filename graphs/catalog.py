@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graphs.known_files import KNOWN_FILES
+from graphs.known_files import KNOWN_FILES, TINY_UPSCALER, UPSCALER
 from graphs.names import find_file, find_folded
 from graphs.presets import NO_PRESET, Preset, load_presets, read_preset
 from graphs.request import Refused
@@ -16,8 +16,6 @@ from graphs.wildcards import Wildcards
 TINY = "tiny"
 EMBEDDED = "focal-tiny-"
 TINY_CHECKPOINT = "focal-tiny-sdxl.safetensors"
-TINY_UPSCALER = "focal-tiny-upscaler-4x.safetensors"
-UPSCALER = "fooocus_upscaler_s409985e5.bin"  # Fooocus's own; its results are what users know
 NO_WEIGHTS = (
     ".txt",
     ".csv",

@@ -4,13 +4,12 @@ from msgspec import Struct
 
 from graphs.catalog import Catalog, is_tiny
 from graphs.inpaint_choice import ENGINES
-from graphs.known_files import INPAINT_FILES
+from graphs.known_files import INPAINT_FILES, TINY_HEAD, TINY_PATCH
 from graphs.names import find_file, find_folded
 from graphs.request import Refused
 
 HEAD = INPAINT_FILES["inpaint.head"]
 PATCHES = {version: INPAINT_FILES[f"inpaint.{version}"] for version in ("v1", "v2.5", "v2.6")}
-TINY_HEAD, TINY_PATCH = "focal-tiny-inpaint-head.pth", "focal-tiny-inpaint.fooocus.patch"
 
 
 class Engine(Struct, frozen=True):

@@ -22,6 +22,9 @@ U2NET_FAMILY: tuple[str, ...] = (
     "isnet-anime",
 )
 SAM_FILES = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
+UPSCALER = "fooocus_upscaler_s409985e5.bin"  # Fooocus's own; its results are what users know
+TINY_UPSCALER = "focal-tiny-upscaler-4x.safetensors"
+TINY_HEAD, TINY_PATCH = "focal-tiny-inpaint-head.pth", "focal-tiny-inpaint.fooocus.patch"
 INPAINT_FILES = {
     "inpaint.head": "fooocus_inpaint_head.pth",
     "inpaint.v1": "inpaint.fooocus.patch",
@@ -33,7 +36,8 @@ INPAINT_FILES = {
 class KnownFile(Struct, frozen=True, kw_only=True):
     """One purpose. kind: the model folder. name: as published. url: its source. others: names that serve as well.
 
-    tiny: the embedded stand-in, used only beside the tiny checkpoint. used_by: in words, for messages.
+    tiny: the embedded stand-in, used only beside the tiny checkpoint. used_by: in words, for messages. optional: what
+    uses it goes without it, too.
     """
 
     kind: str
@@ -42,6 +46,7 @@ class KnownFile(Struct, frozen=True, kw_only=True):
     others: tuple[str, ...] = ()
     tiny: str = ""
     used_by: str
+    optional: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,6 +75,13 @@ KNOWN_FILES: dict[str, KnownFile] = {
         url=MASHB1T + "xl-to-v1_interposer-v4.0.safetensors",
         tiny="focal-tiny-interposer.safetensors",
         used_by="An SD 1.x refiner",
+    ),
+    "upscaler": KnownFile(
+        kind="upscale_models",
+        name=UPSCALER,
+        url=MISC + UPSCALER,
+        tiny=TINY_UPSCALER,
+        used_by="Upscaling",
     ),
     "clip_vision": KnownFile(
         kind="clip_vision",
@@ -100,6 +112,7 @@ KNOWN_FILES: dict[str, KnownFile] = {
         name="fooocus_ip_negative.safetensors",
         url=MISC + "fooocus_ip_negative.safetensors",
         used_by="An image prompt",
+        optional=True,
     ),
     "face.detector": KnownFile(
         kind="controlnet",
@@ -165,9 +178,16 @@ KNOWN_FILES: dict[str, KnownFile] = {
         others=("fooocus_expansion/model.safetensors",),
         tiny="focal-tiny-expansion/pytorch_model.bin",
         used_by="Fooocus V2 (prompt expansion)",
+        optional=True,
     ),
     **{
-        role: KnownFile(kind="inpaint", name=name, url=INPAINT + name, used_by="The inpaint engine")
+        role: KnownFile(
+            kind="inpaint",
+            name=name,
+            url=INPAINT + name,
+            tiny=TINY_HEAD if role == "inpaint.head" else TINY_PATCH,
+            used_by="The inpaint engine",
+        )
         for role, name in INPAINT_FILES.items()
     },
     "grounding_dino": KnownFile(

@@ -30,11 +30,13 @@ class Standing(Struct, frozen=True, kw_only=True):
     file: str
     tiny: str
     url: str
+    optional: bool = False
 
     @property
     def state(self) -> str:
-        """`there`, `only tiny` or `missing`."""
-        return "there" if self.file else "only tiny" if self.tiny else "missing"
+        """`there`, `only tiny`, `optional` or `missing`."""
+        absent = "optional" if self.optional else "missing"
+        return "there" if self.file else "only tiny" if self.tiny else absent
 
 
 def standings(catalog: Catalog) -> list[Standing]:
@@ -62,6 +64,7 @@ def _standing(catalog: Catalog, known: KnownFile) -> Standing:
         file=_installed(catalog, known.kind, (known.name, *known.others)),
         tiny=_installed(catalog, known.kind, [known.tiny] if known.tiny else []),
         url=known.url,
+        optional=known.optional,
     )
 
 

@@ -3,10 +3,11 @@
 from msgspec.structs import replace
 
 from graphs.builder import GraphBuilder, Link, Node
-from graphs.catalog import UPSCALER, Catalog, native_px
+from graphs.catalog import Catalog, native_px
 from graphs.geometry import diffused_size, goes_direct
 from graphs.image_prompts import chosen_prompts, show_preprocessed, steered
 from graphs.image_to_image import from_latent
+from graphs.known_files import UPSCALER
 from graphs.model import base_model
 from graphs.request import GenerationRequest, InputImage, Refused
 from graphs.resolve import Generation, resolve
@@ -46,7 +47,8 @@ def installed_upscaler(catalog: Catalog, checkpoint: str, field: str) -> str:
         raise Refused(
             field,
             f"Upscaling needs the file {UPSCALER}, which is not there.",
-            "Put it, or another upscaler of the ESRGAN kind, into models/upscale_models.",
+            f"Get it with: focal models download {UPSCALER}; or put another upscaler of the ESRGAN kind into "
+            "models/upscale_models.",
         )
     return upscaler
 

@@ -68,6 +68,7 @@ def _used(needed: Sequence[Standing]) -> list[str]:
             "there": f"uses {standing.file}",
             "only tiny": f"has only {standing.tiny}, for the tiny checkpoint; a real one needs {standing.needed}",
             "missing": f"needs {standing.needed}, which is missing",
+            "optional": f"can use {standing.needed}, which is not there",
         }[standing.state]
         source = f"  ({standing.url})" if standing.state != "there" and standing.url else ""
         lines.append(f"{standing.used_by} {use}{source}")

@@ -11,14 +11,14 @@ from api.app import create_app
 from api.engine_room import worker_config
 from api.library import Library
 from api.settings import Settings
-from graphs.known_files import KNOWN_FILES
+from graphs.known_files import KNOWN_FILES, TINY_HEAD, TINY_PATCH
 
+ENGINE = {f"inpaint/{name}" for name in (TINY_HEAD, TINY_PATCH)}  # no fake node applies one
 FAKE_MODELS = (
     "checkpoints/focal-tiny-sdxl.safetensors",
     "checkpoints/other.safetensors",
     "loras/sub/a.safetensors",
-    "upscale_models/focal-tiny-upscaler-4x.safetensors",
-    *sorted(f"{known.kind}/{known.tiny}" for known in KNOWN_FILES.values() if known.tiny),
+    *sorted({f"{known.kind}/{known.tiny}" for known in KNOWN_FILES.values() if known.tiny} - ENGINE),
 )
 
 

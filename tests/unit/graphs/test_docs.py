@@ -3,10 +3,12 @@
 `python tests/unit/graphs/test_docs.py` writes docs/reference/styles.md anew.
 """
 
+import re
 from pathlib import Path
 
 import msgspec
 
+from graphs.known_files import KNOWN_FILES
 from graphs.presets import KEYS, load_presets
 from graphs.styles import FAMILIES, SHIPPED, Style, StyleBook
 from graphs.wildcards import Wildcards
@@ -55,6 +57,20 @@ def test_every_preset_and_every_key_is_on_the_presets_page():
 def test_every_shipped_wildcard_is_on_the_prompts_page():
     page = (DOCS / "explanation" / "prompts.md").read_text(encoding="utf-8")
     assert [name for name in Wildcards().names if f"`{name}`" not in page] == []
+
+
+def test_every_file_that_a_flow_looks_for_stands_on_its_page():
+    page = (DOCS / "how-to" / "get-model-files.md").read_text(encoding="utf-8")
+    assert [file.name for file in KNOWN_FILES.values() if f"`{file.name}`" not in page] == []
+
+
+def test_every_flow_shows_a_picture_that_is_there():
+    pages = [page for page in sorted((DOCS / "flows").glob("*.md")) if page.stem != "metadata"]
+    shown = {
+        page.stem: re.findall(r"!\[.+?\]\(\.\./images/(.+?)\)", page.read_text(encoding="utf-8")) for page in pages
+    }
+    assert [name for name, files in shown.items() if not files] == []
+    assert all((DOCS / "images" / file).is_file() for files in shown.values() for file in files)
 
 
 if __name__ == "__main__":
