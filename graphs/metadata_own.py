@@ -6,7 +6,7 @@ what made the picture, the field is written in full. Most pictures need none.
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -18,10 +18,12 @@ from graphs.performance import PERFORMANCES
 from graphs.presets import DEFAULT_VAE
 from graphs.prompts import clean_line
 from graphs.request import GenerationRequest, Refused
-from graphs.request_parts import Preprocessing
+from graphs.request_parts import EnhanceStage, Inpaint, Preprocessing
 from graphs.resolve import Generation, resolve
 from graphs.styles import EXPANSION
 from graphs.uov import DISABLED, chosen
+
+Repainting = TypeVar("Repainting", Inpaint, EnhanceStage)
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ def one_picture(generation: Generation, text: ImageText) -> GenerationRequest:
         styles=[*([EXPANSION] if generation.expansion else []), *text.styles],
         seed=text.seed,
         **_settings(generation),
-        **_done(generation.request),
+        **_done(generation.request, generation.default_engine),
     )
 
 
@@ -133,6 +135,7 @@ def of_batch(request: GenerationRequest, place: int, catalog: Catalog) -> Genera
     main = resolve(request, catalog)[0]
     own = request.enhance is not None and request.enhance.image is not None
     flow = [name for name in FLOW if not own or name not in MAIN_FLOW]
+    named = _engines_named(request, main.default_engine)
     return GenerationRequest(
         prompt=said or "\n".join([main.prompt, *main.extra_prompts]) or " ",
         negative_prompt="\n".join([main.negative, *main.extra_negatives]),
@@ -142,8 +145,17 @@ def of_batch(request: GenerationRequest, place: int, catalog: Catalog) -> Genera
         disable_seed_increment=request.disable_seed_increment,
         read_wildcards_in_order=request.read_wildcards_in_order,
         **_settings(plain),
-        **{name: getattr(request, name) for name in flow},
+        **{name: getattr(named, name) for name in flow},
     )
+
+
+def _engines_named(request: GenerationRequest, engine: str) -> GenerationRequest:
+    """The same with the engine of all that repaints."""
+    inpaint = request.inpaint and _with_engine(request.inpaint, engine)
+    enhance = request.enhance
+    if enhance is not None:
+        enhance = replace(enhance, stages=[_with_engine(stage, engine) for stage in enhance.stages])
+    return replace(request, inpaint=inpaint, enhance=enhance)
 
 
 def _settings(generation: Generation) -> dict[str, Any]:
@@ -176,12 +188,12 @@ def _settings(generation: Generation) -> dict[str, Any]:
     }
 
 
-def _done(asked: GenerationRequest) -> dict[str, Any]:
-    """What was done to which pictures; what is there but has no effect is not said."""
+def _done(asked: GenerationRequest, engine: str) -> dict[str, Any]:
+    """What was done to which pictures; what is there but has no effect is not said. engine: where none was named."""
     repainted = asked.inpaint if chosen(asked) is None and chosen_inpaint(asked, []) else None
     prompts = tuple(prompt for prompt in asked.image_prompts if prompt.weight != 0 and prompt.stop != 0)
     done = {name: getattr(asked, name) for name in FLOW} | {
-        "inpaint": replace(repainted, additional_prompt="") if repainted else None,  # the prompt has it already
+        "inpaint": repainted and replace(_with_engine(repainted, engine), additional_prompt=""),  # the prompt has it
         "enhance": None,  # of what enhancing makes, `of_batch` says more
         "image_prompts": prompts,
         "preprocessing": asked.preprocessing if prompts else Preprocessing(),
@@ -191,6 +203,11 @@ def _done(asked: GenerationRequest) -> dict[str, Any]:
         done |= {"uov_method": DISABLED, "upscale_value": None, "input_image": picture}
         done |= {"overwrite_vary_strength": -1, "overwrite_upscale_strength": -1}
     return done
+
+
+def _with_engine(repainting: Repainting, engine: str) -> Repainting:
+    """Name the engine: another server's presets may have another one."""
+    return repainting if repainting.engine is not None else replace(repainting, engine=engine)
 
 
 def _settled(said: GenerationRequest | None, catalog: Catalog) -> Generation | None:

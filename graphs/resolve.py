@@ -54,6 +54,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     adaptive_cfg: float
     default_adaptive_cfg: float
     adm_scaler: tuple[float, float, float]
+    default_engine: str  # of inpainting, where a request names none
     sampler: str
     scheduler: str
     refiner_switch: float
@@ -106,6 +107,7 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
         loras=loras,
         clip_skip=given(request.clip_skip, preset.clip_skip),
         freeu=request.freeu,
+        default_engine=preset.inpaint_engine_version,
         refiner=chosen_refiner(request, preset, mode, checkpoint, catalog, warnings),
         width=width,
         height=height,

@@ -180,7 +180,7 @@ def test_an_inpainted_picture_says_its_additional_prompt_once(rooms):
     said = compiled.graph.nodes[compiled.outputs[0]].inputs["metadata"]
     request = read(said)
     assert request is not None
-    assert request.inpaint == Inpaint(mask=mask.name)
+    assert request.inpaint == Inpaint(mask=mask.name, engine="v2.6")  # the preset's, by name
     again = compile_request(request, first.library.catalog)
     assert again.images[0].prompt == compiled.images[0].prompt == "a blue star\non white"
 
