@@ -47,15 +47,22 @@ def drawings(
         yield torch.stack([pixels for pixels, _ in chosen]), [scene for _, scene in chosen]
 
 
-def recoloured(drawn: Image.Image, scene: Scene, rng: random.Random) -> Image.Image:
-    """Give a picture of one thing two colours that are far from each other and from all that have a name."""
+def recoloured(
+    drawn: Image.Image, scene: Scene, rng: random.Random, *, both: bool = True, ground_only: bool = False
+) -> Image.Image:
+    """Give a picture of one thing two colours that are far from each other and from all that have a name.
+
+    Without `both` only the thing, or only the ground, gets a new one.
+    """
     values = np.asarray(drawn, dtype=np.float32)
     ground, thing = values[0, 0], np.array(COLOURS[scene.things[0].colour], dtype=np.float32)
     share = ((values - ground) @ (thing - ground) / ((thing - ground) ** 2).sum()).clip(0, 1)[..., None]
+    named = [*(COLOURS.values()), *(BACKGROUNDS.values())]
     while True:
         new_thing, new_ground = (np.array([rng.randrange(256) for _ in range(3)]) for _ in range(2))
-        named = [*(COLOURS.values()), *(BACKGROUNDS.values())]
         far = all(np.linalg.norm(new - np.array(old)) > NAMELESS for new in (new_thing, new_ground) for old in named)
+        if not both:
+            new_thing, new_ground = (thing, new_ground) if ground_only else (new_thing, ground)
         if far and np.linalg.norm(new_thing - new_ground) > CONTRAST:
             return Image.fromarray((new_ground + share * (new_thing - new_ground)).astype(np.uint8))
 

@@ -15,6 +15,7 @@ from models.memory import Residency
 from models.sdxl import Clip, Model, encode_tokens, load_checkpoint
 from models.tiny import CHECKPOINT
 from models.tiny.captions import caption, plain_caption, style_only
+from models.tiny.drawings import recoloured
 from models.tiny.pool import Pool
 from models.tiny.scenes import BACKGROUNDS, PLACES, SIZES, Scene, Thing, draw
 from models.tiny.text import tokenize
@@ -30,7 +31,10 @@ FULL_WEIGHT = 0.4  # share of samples with weight 1; the rest lies between LEAST
 LEAST_WEIGHT = 0.5
 PAIRS, SPLIT = 0.4, 0.8  # share of the scenes of two objects, and of these the share that two references show
 IN_PLACE, SAME_GROUND = 0.6, 0.92  # share of such references whose object lies where it shall, on what it shall lie
+NAMELESS = 0.4  # share of the scenes of one thing whose reference has one colour without a name, which no word tells
 GENERIC = ("a picture", "a shape", "an image of a shape", "a shape on a background", "a photo of a shape", "a drawing")
+NAMELESS_KINDS = ("nameless thing", "nameless ground")
+KINDS = {"plus": ("plus", "1", "2", *NAMELESS_KINDS), "face": ("face",)}  # of references
 FACE_MARGIN = (1.05, 1.5)  # the crop's half side in radii of the object
 
 
@@ -88,6 +92,11 @@ def reference(scene: Scene, kind: str, rng: random.Random) -> Image.Image:
     """Draw what the adapter sees: the scene again, one of its two things in its place, or the object close up."""
     if kind == "plus":
         return draw(scene, *SIZE, rng)
+    if kind in NAMELESS_KINDS:
+        drawn = draw(scene, *SIZE, rng)
+        if scene.arrangement:  # not asked for
+            return drawn
+        return recoloured(drawn, scene, rng, both=False, ground_only=kind == "nameless ground")
     if kind in ("1", "2"):
         return draw(alone(scene, int(kind) - 1, rng), *SIZE, rng)
     thing = scene.things[0]
@@ -96,6 +105,14 @@ def reference(scene: Scene, kind: str, rng: random.Random) -> Image.Image:
     half = rng.uniform(*FACE_MARGIN) * 0.32 * 192
     x, y = (96 + rng.uniform(-4, 4) for _ in range(2))
     return picture.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
+
+
+def told_of(scene: Scene, kind: str) -> str:
+    """Say what a reference shows, as far as there are words for it."""
+    if kind == "nameless thing":
+        scene = replace(scene, things=(replace(scene.things[0], colour=""),))
+    text = plain_caption(scene)
+    return text.partition(" on a ")[0] if kind == "nameless ground" else text
 
 
 def alone(scene: Scene, which: int, rng: random.Random) -> Scene:
@@ -149,7 +166,7 @@ class Data:
         chosen = [i for i, scene in enumerate(pool.scenes[SIZE]) if kind == "plus" or scene.arrangement is None]
         self._scenes = [pool.scenes[SIZE][i] for i in chosen]
         self._latents, self._time_ids = pool.latents[SIZE][chosen], pool.time_ids[SIZE][chosen]
-        self._references = {which: References(base.vision, self._scenes, which, rng) for which in (kind, "1", "2")}
+        self._references = {which: References(base.vision, self._scenes, which, rng) for which in KINDS[kind]}
         self._pairs = [i for i, scene in enumerate(self._scenes) if scene.arrangement]
         self._alphas = noise_schedule()
 
@@ -161,9 +178,11 @@ class Data:
         ]
         words = [prompt(self._scenes[i], self._kind, rng) for i in index]
         split = [self._kind == "plus" and self._scenes[i].arrangement and rng.random() < SPLIT for i in index]
-        states = self._states(index, ["1" if two else self._kind for two in split])
+        kinds = ["1" if two else self._kind_of(self._scenes[i]) for i, two in zip(index, split, strict=True)]
+        states = self._states(index, kinds)
         others = self._states(index, ["2" if two else "" for two in split])
-        told = [plain_caption(self._scenes[i]) for i in index]
+        told = [told_of(self._scenes[i], kind) for i, kind in zip(index, kinds, strict=True)]
+        words = ["" if kind in NAMELESS_KINDS else text for kind, text in zip(kinds, words, strict=True)]
         for row in range(count):
             if rng.random() < NO_PICTURE:
                 states[row] = others[row] = self._base.blank[0]
@@ -190,11 +209,18 @@ class Data:
     def captioned(self, count: int) -> tuple[list[str], Tensor]:
         """Plain captions with the states of drawings; now and then none of either."""
         index = [self._rng.randrange(len(self._scenes)) for _ in range(count)]
-        told, states = [plain_caption(self._scenes[i]) for i in index], self._references[self._kind].of(index)
+        kinds = [self._kind_of(self._scenes[i]) for i in index]
+        told = [told_of(self._scenes[i], kind) for i, kind in zip(index, kinds, strict=True)]
+        states = self._states(index, kinds)
         for row in range(count):
             if self._rng.random() < NO_PICTURE:
                 told[row], states[row] = "", self._base.blank[0]
         return told, states
+
+    def _kind_of(self, scene: Scene) -> str:
+        if self._kind == "plus" and scene.arrangement is None and self._rng.random() < NAMELESS:
+            return self._rng.choice(NAMELESS_KINDS)
+        return self._kind
 
     def _states(self, index: list[int], which: list[str]) -> Tensor:
         """The states of each row's reference of a kind; blank where the kind is empty."""
