@@ -97,6 +97,7 @@ def _lifespan(
             board, hub = ProgressBoard(room.jobs), Hub(room.jobs)
             app.state.services = Services(settings, room.jobs, room.worker, library, board, hub)
             listener = asyncio.create_task(_listen(room.jobs, board, hub), name="events")
+            library.prepare()
             try:
                 await retention.start(room.jobs)
                 await webhooks.start()

@@ -1,5 +1,6 @@
 """What is installed, as the doors see it: model names, styles, wildcards, presets; refreshed on demand."""
 
+import contextlib
 import logging
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -70,20 +71,19 @@ class Library:
         """Folders that hold checkpoints, in the order in which they are searched."""
         return list(self.folders.folders("checkpoints"))
 
+    def prepare(self) -> None:
+        """Begin to compute the hash that most pictures name, so that the first request does not wait for it."""
+        if self.catalog.default_checkpoint is not None:
+            with contextlib.suppress(ModelError, OSError):
+                self._hashing("checkpoints", self.catalog.default_checkpoint)
+
     def close(self) -> None:
         self._hasher.shutdown(wait=False, cancel_futures=True)
 
     def hash_of(self, kind: str, name: str) -> str:
         """The first ten hex digits of a file's SHA-256; "" while a large file is still being read. May block."""
         try:
-            key = (kind, name, self._path(kind, name).stat().st_mtime_ns)
-        except (ModelError, OSError) as error:
-            log.warning("no hash of %s: %s", name, error)
-            return ""
-        if key not in self._hashes:
-            self._hashes[key] = self._hasher.submit(self.folders.short_hash, kind, name)
-        try:
-            return self._hashes[key].result(HASH_PATIENCE_S)
+            return self._hashing(kind, name).result(HASH_PATIENCE_S)
         except NotYet:
             log.info("the hash of %s is being computed; this picture's metadata goes without it", name)
         except (ModelError, OSError) as error:
@@ -101,6 +101,13 @@ class Library:
         except (ModelError, OSError):
             return ""
         return self._families[key]
+
+    def _hashing(self, kind: str, name: str) -> Future[str]:
+        """The hash of a file, computed once, in the background. Raises ModelError or OSError when it is not there."""
+        key = (kind, name, self._path(kind, name).stat().st_mtime_ns)
+        if key not in self._hashes:
+            self._hashes[key] = self._hasher.submit(self.folders.short_hash, kind, name)
+        return self._hashes[key]
 
     def _path(self, kind: str, name: str) -> Path:
         """Where a file lies, found once until the next refresh. Raises ModelError."""
