@@ -15,6 +15,7 @@ from torch import Tensor
 
 Shapes = dict[str, tuple[int, ...]]
 BLOCK = torch.randn(1 << 20, generator=torch.Generator().manual_seed(1))
+TWICE = BLOCK.repeat(2)  # so that it can be read from any place on
 CODES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.int64: "I64"}
 SMALL = (".lora_up", ".lora_B", ".up", "hada_w1_a", "hada_w2_a", "lokr_w1", "lokr_w2_a")  # what makes a change small
 
@@ -72,7 +73,8 @@ def _chunks(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Iterable[b
         yield _bytes(torch.ones(count, dtype=dtype))
         return
     scale = float(np.prod(shape[1:])) ** -0.5 * (0.05 if any(mark in name for mark in SMALL) else 1.0)
-    block = (BLOCK.roll(crc32(name.encode()) % len(BLOCK)) * scale).to(dtype)
+    begin = crc32(name.encode()) % len(BLOCK)
+    block = (TWICE[begin : begin + min(count, len(BLOCK))] * scale).to(dtype)
     for start in range(0, count, len(block)):
         yield _bytes(block[: count - start])
 
