@@ -103,3 +103,10 @@ def test_what_nobody_sees_is_an_empty_mask_and_no_enhancement(words_room: Darkro
         prompt="a red circle", overwrite_step=2, enhance=Enhance(image=WAVES, stages=[stage], save_final_only=True)
     )
     assert np.array_equal(np.asarray(result.convert("RGB")), picture())  # not even the inverted mask counts
+
+
+def test_a_stage_by_words_repaints_what_was_found(words_room: Darkroom):
+    found, _ = by_words(words_room, max_detections=1)
+    stage = EnhanceStage(Masking(**SURE, max_detections=1), engine="None", respective_field=1.0)
+    (result,) = words_room.make(prompt="a red circle", overwrite_step=2, enhance=Enhance(image=WAVES, stages=[stage]))
+    assert (np.asarray(result.convert("RGB")) != picture())[found].mean() > 0.5
