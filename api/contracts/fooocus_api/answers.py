@@ -47,7 +47,10 @@ async def answer(served: Services, job: Job, mode: Mode) -> Response:
     if mode.kind == "async":
         return Json(replies.waiting(job))
     ended = await served.jobs.wait(job.id)
-    images = await to_thread.run_sync(replies.images, ended, served.settings)
+    if replies.reads_files(ended):
+        images = await to_thread.run_sync(replies.images, ended, served.settings)
+    else:
+        images = replies.images(ended, served.settings)
     if mode.kind == "binary":
         return await _binary(served, ended, images, mode)
     return Json(images, _status(images, served))

@@ -66,6 +66,11 @@ def record_of(job: Job) -> Record:
     return msgspec.convert(job.request, Record) if job.contract == CONTRACT else Record()
 
 
+def reads_files(job: Job) -> bool:
+    """Whether answering for this job reads its pictures: a matter for a thread."""
+    return job.is_final and record_of(job).require_base64
+
+
 def images(job: Job, settings: Settings, *, with_base64: bool = True) -> list[GeneratedImage]:
     """The pictures made so far; a job that did not succeed ends with one item that says why. Reads files for base64."""
     record = record_of(job)

@@ -34,7 +34,7 @@ async def query_job(request: Request) -> Response:
     if job is None:
         return Json(replies.NOT_FOUND_JOB, 404)
     preview = query.require_step_preview or query.require_step_preivew
-    if not job.is_final:  # no file to read
+    if not replies.reads_files(job):
         return Json(replies.async_job(job, progress, served.settings, preview=preview))
     reply = await to_thread.run_sync(lambda: replies.async_job(job, progress, served.settings, preview=preview))
     return Json(reply)
