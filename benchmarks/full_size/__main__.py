@@ -4,7 +4,7 @@ Each is written below --folder with random weights, loaded the way the server lo
 deleted, in processes of its own. Names and shapes come from diffusers' and transformers' full-size modules on the meta
 device or from the authors' published layouts, never from the modules under test. A tensor that nothing reads, one that
 is missing, or a result that is not finite ends a proof. Rows are those of docs/benchmarks/full-size.md. Needs 16 GB of
-disk and 12 GiB of memory.
+disk and 13 GiB of memory.
 """
 
 import argparse
