@@ -350,11 +350,20 @@ class TestSocket:
         assert own[-3:] == ["executed", "execution_success", "executing"]
         assert own.count("progress") == 3
         assert all(m["data"]["prompt_id"] == id for m in told if isinstance(m, dict) and m["type"] != "status")
-        previews = [message for message in told if isinstance(message, bytes)]
-        assert previews[0][:8] == bytes([0, 0, 0, 1, 0, 0, 0, 2])
-        assert previews[0][8:].startswith(b"\x89PNG")
+        assert not any(isinstance(message, bytes) for message in told)  # it has not told that it knows previews
         states = [m["data"]["nodes"] for m in told if isinstance(m, dict) and m["type"] == "progress_state"]
         assert all(node["state"] == "finished" for node in states[-1].values())
+
+    def test_a_client_that_tells_its_features_gets_previews(self, client):
+        with client.websocket_connect("/ws?clientId=plain") as socket:
+            socket.receive_json()
+            socket.send_json({"type": "feature_flags", "data": {}})
+            self.receive(socket, "feature_flags")
+            post(client, {"prompt": graph("socket plain"), "client_id": "plain"})
+            told = self.receive(socket, "executing")
+        preview = next(message for message in told if isinstance(message, bytes))
+        assert preview[:8] == bytes([0, 0, 0, 1, 0, 0, 0, 2])
+        assert preview[8:].startswith(b"\x89PNG")
 
     def test_a_client_that_asks_for_it_gets_previews_with_metadata(self, client):
         with client.websocket_connect("/api/ws?clientId=meta") as socket:

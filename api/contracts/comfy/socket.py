@@ -28,11 +28,15 @@ _ENDINGS = (events.Succeeded, events.Failed, events.Interrupted)
 
 
 class Client:
-    """One socket and what waits to be sent to it."""
+    """One socket and what waits to be sent to it.
+
+    previews: whether it has told its features, as the editor does. Scripts that tell none take every binary frame for a
+    result, because stock ComfyUI sends them no previews.
+    """
 
     def __init__(self, sid: str) -> None:
         self.sid = sid
-        self.with_metadata = False
+        self.previews = self.with_metadata = False
         self.outbox: asyncio.Queue[Message | bytes | None] = asyncio.Queue(BACKLOG)
 
     def send(self, message: Message | bytes) -> None:
@@ -82,7 +86,7 @@ class Hub:
         narrator, job = found
         owner = self._clients.get(str(job.extra.get("client_id", "")))
         if isinstance(event, events.Preview):
-            if owner:
+            if owner and owner.previews:
                 owner.send(narrator.picture(event, with_metadata=owner.with_metadata))
             return
         everybody = list(self._clients.values())
@@ -159,6 +163,7 @@ def _negotiate(client: Client, text: str, max_upload: int) -> None:
         log.info("websocket client %s sent no JSON", client.sid)
         return
     if isinstance(said, dict) and said.get("type") == "feature_flags" and isinstance(said.get("data"), dict):
+        client.previews = True
         client.with_metadata = bool(said["data"].get("supports_preview_metadata"))
         features = {"supports_preview_metadata": True, "max_upload_size": max_upload}
         client.send({"type": "feature_flags", "data": features})
