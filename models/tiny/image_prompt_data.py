@@ -27,8 +27,8 @@ from models.vision.encoder import VisionEncoder
 SIZE = (128, 128)
 NO_PICTURE = 0.08  # share of samples with a blank reference, for the negative prompt
 WEIGHT_CAP, LEAN = 30, 0.65  # of the loss and of the timesteps, as in `models.tiny.train`
-FULL_WEIGHT = 0.4  # share of samples with weight 1; the rest lies between LEAST_WEIGHT and 1
-LEAST_WEIGHT = 0.5
+FULL_WEIGHT = 0.25  # share of samples with weight 1; the rest lies around the REST doors' 0.6
+USUAL_WEIGHTS = (0.5, 0.75)
 PAIRS, SPLIT = 0.4, 0.8  # share of the scenes of two objects, and of these the share that two references show
 IN_PLACE, SAME_GROUND = 0.6, 0.92  # share of such references whose object lies where it shall, on what it shall lie
 NAMELESS = 0.4  # share of the scenes of one thing whose reference has one colour without a name, which no word tells
@@ -192,7 +192,7 @@ class Data:
         noise = torch.randn_like(latents)
         alpha = self._alphas[timesteps].view(-1, 1, 1, 1).float()
         weights = torch.tensor(
-            [1.0 if rng.random() < FULL_WEIGHT else rng.uniform(LEAST_WEIGHT, 1.0) for _ in range(count)]
+            [1.0 if rng.random() < FULL_WEIGHT else rng.uniform(*USUAL_WEIGHTS) for _ in range(count)]
         )
         return Batch(
             noisy=alpha.sqrt() * latents + (1 - alpha).sqrt() * noise,
