@@ -48,15 +48,16 @@ class Carried:
 class Figures:
     """empty, generic: at the default weight 0.6 and stop 0.5, without a prompt and with one that names nothing.
 
-    full: weight and stop 1, without a prompt. by_weight, by_stop: mean share of background, colour and shape that
-    arrives, without a prompt, at stop 1 and at weight 1. two: shares of the pictures that show the colours, and the
-    shapes, of both of two references, each in its place; and that show both colours anywhere. face: a close-up on
-    another background as FaceSwap, whose prompt says background and place: shares that show the close-up's colour and
-    shape, and the prompt's background.
+    heavy, full: at weight 1, which is v2's default, with stop 0.5 and 1. by_weight, by_stop: mean share of background,
+    colour and shape that arrives, without a prompt, at stop 1 and at weight 1. two: shares of the pictures that show the
+    colours, and the shapes, of both of two references, each in its place; and that show both colours anywhere. face: a
+    close-up on another background as FaceSwap, whose prompt says background and place: shares that show the close-up's
+    colour and shape, and the prompt's background.
     """
 
     empty: Carried
     generic: Carried
+    heavy: Carried
     full: Carried
     by_weight: dict[float, float]
     by_stop: dict[float, float]
@@ -169,12 +170,13 @@ def image_prompt_figures(
     return Figures(
         empty=of(),
         generic=of(GENERIC),
+        heavy=of(weight=1.0),
         full=of(weight=1.0, stop=1.0),
         by_weight={weight: round(of(weight=weight, stop=1.0).mean, 4) for weight in weights},
         by_stop={stop: round(of(weight=1.0, stop=stop).mean, 4) for stop in stops},
         two=two_references(room, count, seed),
         face=faces(room, count, seed),
-        pictures=count * (5 + len(weights) + len(stops)),
+        pictures=count * (6 + len(weights) + len(stops)),
     )
 
 
