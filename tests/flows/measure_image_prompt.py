@@ -48,11 +48,11 @@ class Carried:
 class Figures:
     """empty, generic: at the default weight 0.6 and stop 0.5, without a prompt and with one that names nothing.
 
-    heavy, full: at weight 1, which is v2's default, with stop 0.5 and 1. by_weight, by_stop: mean share of background,
-    colour and shape that arrives, without a prompt, at stop 1 and at weight 1. two: shares of the pictures that show the
-    colours, and the shapes, of both of two references, each in its place; and that show both colours anywhere. face: a
-    close-up on another background as FaceSwap, whose prompt says background and place: shares that show the close-up's
-    colour and shape, and the prompt's background.
+    heavy, full: at weight 1, which is v2's default, with stop 0.5 and 1. by_weight, by_stop: mean share of
+    background, colour and shape that arrives, without a prompt, at stop 1 and at weight 1. two: shares of the
+    pictures that show the colours, and the shapes, of both of two references, each in its place; and that show both
+    colours anywhere. face: a close-up on another background as FaceSwap, whose prompt says background and place:
+    shares that show the close-up's colour and shape, and the prompt's background.
     """
 
     empty: Carried
