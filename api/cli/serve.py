@@ -70,7 +70,8 @@ async def _serve(app: Starlette, settings: Settings, listeners: list[socket.sock
 def _listen(host: str, port: int) -> socket.socket:
     """Take the port before anything is loaded: a taken one is told at once. Port 0 becomes a free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    # Without the protocol's number asyncio leaves Nagle's algorithm on, and answers wait 40 ms for the client's ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
