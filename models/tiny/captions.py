@@ -86,14 +86,14 @@ OPENINGS = (
 
 
 def plain_caption(scene: Scene) -> str:
-    """Say everything about the scene in the plainest words."""
+    """Say everything about the scene in the plainest words; a colour or background "" has no name and is left out."""
     nouns = [with_article(_join(t.size, t.colour, t.shape)) for t in scene.things]
     if scene.arrangement:
         text = f"{nouns[0]} {RELATION_WORDS[scene.arrangement][0][0]} {nouns[1]}"
     else:
         place = scene.things[0].place
         text = _join(nouns[0], PLACE_WORDS[place][0] if place else None)
-    return f"{text} on {with_article(scene.background)} background"
+    return f"{text} on {with_article(scene.background)} background" if scene.background else text
 
 
 def caption(scene: Scene, rng: random.Random) -> str:

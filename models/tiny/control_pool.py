@@ -1,14 +1,15 @@
 """The pool that control training draws from: scenes, encoded, with their control pictures.
 
 `python -m models.tiny.control_pool --minutes 9` adds shards until the time is over; training picks new ones up. Many
-pictures are cuts of larger ones, so that shapes lie where no word can say.
+pictures are cuts of larger ones, so that shapes lie where no word can say. `--nameless` makes a pool of single things
+in colours that have no name either.
 """
 
 import argparse
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,11 +23,13 @@ from models.control.canny import pyramid_edges
 from models.control.cpds import contrast_preserving
 from models.tiny import CHECKPOINT, DEFAULT_SIZE, WORK
 from models.tiny.architecture import VAE_SCALING
+from models.tiny.drawings import recoloured, without_names
 from models.tiny.export import load_vae
 from models.tiny.scenes import BACKGROUNDS, COLOURS, Scene, Thing, draw, random_scene
 
 log = logging.getLogger("tiny.control_pool")
 Kind = Literal["canny", "cpds"]
+Drawer = Callable[[random.Random], tuple[Image.Image, Image.Image, Scene]]
 SHARD, BATCH = 128, 16
 SIDE = DEFAULT_SIZE[0]
 WIDE = (1.25, 1.5)  # long over short side of the pictures that are cropped to a square, as control pictures are
@@ -51,6 +54,18 @@ def picture(rng: random.Random) -> tuple[Image.Image, Image.Image, Scene]:
         left, top = rng.randint(0, width - SIDE), rng.randint(0, height - SIDE)
     own, twin = (one.crop((left, top, left + SIDE, top + SIDE)) for one in _twins(scene, width, height, rng))
     return own, twin, replace(scene, things=tuple(Thing(t.shape, t.colour) for t in scene.things))
+
+
+def nameless_picture(rng: random.Random) -> tuple[Image.Image, Image.Image, Scene]:
+    """Draw a cut of a scene of one thing; thing, ground or both have a colour that no word names. See `picture`."""
+    scene = random_scene(rng, two=0)
+    both, ground = rng.random() < 0.5, rng.random() < 0.5
+    side = round(SIDE * rng.uniform(1.0, 1.6))
+    left, top = rng.randint(0, side - SIDE), rng.randint(0, side - SIDE)
+    drawn = recoloured(draw(scene, side, side, rng), scene, rng, both=both, ground_only=ground)
+    scene = without_names(scene, thing=both or not ground, ground=both or ground)
+    cut = drawn.crop((left, top, left + SIDE, top + SIDE))
+    return cut, cut, replace(scene, things=tuple(Thing(t.shape, t.colour) for t in scene.things))
 
 
 def _twins(scene: Scene, width: int, height: int, rng: random.Random) -> tuple[Image.Image, Image.Image]:
@@ -80,12 +95,12 @@ def control_picture(pixels: np.ndarray, kind: Kind, rng: random.Random) -> np.nd
 
 
 @torch.no_grad()
-def write_shard(vae: Any, path: Path, rng: random.Random) -> None:
+def write_shard(vae: Any, path: Path, rng: random.Random, draw_one: Drawer = picture) -> None:
     """Draw and encode one shard."""
     latents, scenes = [], []
     hints: dict[Kind, list[np.ndarray]] = {"canny": [], "cpds": []}
     for _ in range(SHARD // BATCH):
-        drawn = [picture(rng) for _ in range(BATCH)]
+        drawn = [draw_one(rng) for _ in range(BATCH)]
         scenes += [scene for *_, scene in drawn]
         pixels = [np.asarray(image) for image, *_ in drawn]
         twins = [np.asarray(twin) for _, twin, _ in drawn]
@@ -136,15 +151,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9)
     parser.add_argument("--out", type=Path, default=WORK / "control-pool")
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--nameless", action="store_true", help="single things in colours without a name")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     vae: Any = load_vae(CHECKPOINT)
     vae.to(memory_format=torch.channels_last)
+    draw_one = nameless_picture if args.nameless else picture
     rng, end, number = random.Random(args.seed), time.time() + 60 * args.minutes, 0
     while time.time() < end:
-        write_shard(vae, args.out / f"{args.seed:03d}-{number:04d}.pt", rng)
+        write_shard(vae, args.out / f"{args.seed:03d}-{number:04d}.pt", rng, draw_one)
         number += 1
         log.info("shard %d, %.0f s left", number, end - time.time())
 

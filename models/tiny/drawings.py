@@ -34,8 +34,7 @@ def drawings(
             scene = scene_of()
             if scene.arrangement is None and rng.random() < nameless:
                 drawn = recoloured(draw(scene, PAINTED_PX, PAINTED_PX, rng), scene, rng)
-                thing = replace(scene.things[0], colour="")
-                scene = replace(scene, background="", things=(thing,))
+                scene = without_names(scene)
             else:
                 drawn = draw(scene, PAINTED_PX, PAINTED_PX, rng)
             entry = normalised(worn(drawn, side, rng)), scene
@@ -45,6 +44,12 @@ def drawings(
                 pool[rng.randrange(KEPT)] = entry
         chosen = rng.sample(pool, batch)
         yield torch.stack([pixels for pixels, _ in chosen]), [scene for _, scene in chosen]
+
+
+def without_names(scene: Scene, *, thing: bool = True, ground: bool = True) -> Scene:
+    """Return the scene as far as words can tell it where its colours have no name."""
+    things = tuple(replace(one, colour="") for one in scene.things) if thing else scene.things
+    return replace(scene, background="" if ground else scene.background, things=things)
 
 
 def recoloured(

@@ -15,7 +15,7 @@ from models.memory import Residency
 from models.sdxl import Clip, Model, encode_tokens, load_checkpoint
 from models.tiny import CHECKPOINT
 from models.tiny.captions import caption, plain_caption, style_only
-from models.tiny.drawings import recoloured
+from models.tiny.drawings import recoloured, without_names
 from models.tiny.pool import Pool
 from models.tiny.scenes import BACKGROUNDS, PLACES, SIZES, Scene, Thing, draw
 from models.tiny.text import tokenize
@@ -109,10 +109,9 @@ def reference(scene: Scene, kind: str, rng: random.Random) -> Image.Image:
 
 def told_of(scene: Scene, kind: str) -> str:
     """Say what a reference shows, as far as there are words for it."""
-    if kind == "nameless thing":
-        scene = replace(scene, things=(replace(scene.things[0], colour=""),))
-    text = plain_caption(scene)
-    return text.partition(" on a ")[0] if kind == "nameless ground" else text
+    if kind in NAMELESS_KINDS:
+        scene = without_names(scene, thing=kind == "nameless thing", ground=kind == "nameless ground")
+    return plain_caption(scene)
 
 
 def alone(scene: Scene, which: int, rng: random.Random) -> Scene:

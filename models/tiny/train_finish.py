@@ -2,8 +2,8 @@
 
 The first training takes a place that is not said for the middle, and leans to the noisiest timesteps. Where something
 else laid out the picture (a control, an image prompt, an input picture), the rest of the way must keep that layout.
-So most samples here are less noisy, show shapes anywhere and do not say where; the others are those of `train`.
-Text encoders and VAE stay as they are.
+So most samples here are less noisy, show shapes anywhere and do not say where; some have colours without a name, which
+no combination of words forbids; the others are those of `train`. Text encoders and VAE stay as they are.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.tiny import CHECKPOINT, DEFAULT_SIZE, WORK
+from models.tiny.captions import plain_caption
 from models.tiny.control_pool import ControlPool
 from models.tiny.export import UNET, load_modules, read, unet_name, write
 from models.tiny.pool import Pool, Size
@@ -33,6 +34,8 @@ MIX = STAGES["all"]
 LAID_OUT = 0.65  # share of the batches that begin where the layout is seen
 LATEST = 700  # their timesteps lie below
 UNPLACED = 0.7  # share of their prompts that say neither place nor size
+NAMELESS = 0.3  # share of them whose colours have no name
+WORDLESS = 0.25  # share of their prompts that say nothing, besides those that `train` leaves empty
 WEIGHT_CAP = 6  # of the loss weight 1 + sigma²
 
 
@@ -41,6 +44,7 @@ class Data:
     """Where samples come from. anywhere: cuts of larger pictures. usual: the pool of the first training."""
 
     anywhere: ControlPool
+    nameless: ControlPool
     usual: Pool
     alphas: Tensor
     rng: random.Random
@@ -49,7 +53,7 @@ class Data:
         """Return latents (B, 4, h, w), time ids (B, 6), timesteps (B,) and prompts."""
         rng = self.rng
         if rng.random() < LAID_OUT:
-            latents, _, scenes = self.anywhere.batch(count, rng)
+            latents, _, scenes = (self.nameless if rng.random() < NAMELESS else self.anywhere).batch(count, rng)
             width, height = DEFAULT_SIZE
             ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32).expand(count, -1)
             words = [self._unplaced(scene) for scene in scenes]
@@ -61,6 +65,10 @@ class Data:
         return latents, ids, timestep, [prompt(scene, MIX, rng) for scene in scenes]
 
     def _unplaced(self, scene: Scene) -> str:
+        if self.rng.random() < WORDLESS:
+            return ""
+        if not scene.background or not scene.things[0].colour:
+            return plain_caption(scene)
         if scene.arrangement is None and self.rng.random() < UNPLACED:
             scene = replace(scene, things=tuple(replace(thing, place=None, size=None) for thing in scene.things))
         return prompt(scene, MIX, self.rng)
@@ -117,26 +125,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=28)
     parser.add_argument("--anywhere", type=Path, default=WORK / "control-pool", help="made by models.tiny.control_pool")
+    parser.add_argument("--nameless", type=Path, default=WORK / "nameless-pool", help="the same with --nameless")
     parser.add_argument("--pool", type=Path, default=WORK / "pool", help="made by models.tiny.pool")
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--ema", type=float, default=0.998)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--warm-start", type=Path, default=CHECKPOINT, help="the checkpoint whose UNet goes on learning"
+    )
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     modules = fresh_modules()
-    load_modules(CHECKPOINT, modules)
+    load_modules(args.warm_start, modules)
     for encoder in (modules.text_l, modules.text_g):
         encoder.requires_grad_(False)
-    data = Data(ControlPool(args.anywhere, "canny"), Pool(args.pool), noise_schedule(), random.Random(args.seed))
-    log.info("%d pictures with shapes anywhere, %d as before", data.anywhere.refresh(), data.usual.refresh())
+    anywhere, nameless = (ControlPool(folder, "canny") for folder in (args.anywhere, args.nameless))
+    data = Data(anywhere, nameless, Pool(args.pool), noise_schedule(), random.Random(args.seed))
+    log.info("%d pictures with shapes anywhere, %d in colours without a name, %d as before",
+             anywhere.refresh(), nameless.refresh(), data.usual.refresh())  # fmt: skip
     end = [time.time() + 60 * args.minutes]
     signal.signal(signal.SIGTERM, lambda *_: end.__setitem__(0, time.time()))  # stop after this step, and write
     unet = train(modules, data, end, args)
-    tensors = read(CHECKPOINT)
+    tensors = read(args.warm_start)
     tensors.update({UNET + unet_name(name): tensor for name, tensor in unet.items()})
     write(args.out, tensors)
 
