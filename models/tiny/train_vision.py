@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.formats.vision import HEADS_KEY
 from models.tiny import CLIP_VISION
+from models.tiny.drawings import recoloured, without_names
 from models.tiny.scenes import ARRANGEMENTS, BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, Scene, draw, random_scene
 from models.vision.clip_vision import DEVIATION, MEAN
 from models.vision.encoder import VisionEncoder, VisionSizes
@@ -41,6 +42,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "place": (NOTHING, *PLACES),
 }
 HARD = {"shape 1": 4.0, "shape 2": 2.0}  # what is learned last counts more
+NAMELESS = 0.4  # share of the pictures of one thing in colours without a name: no colours may forbid a shape
+UNNAMED = -100  # what cross entropy leaves out
 
 
 class Taught(nn.Module):
@@ -70,7 +73,7 @@ def initialised(encoder: VisionEncoder) -> VisionEncoder:
 
 
 def labels(scene: Scene) -> list[int]:
-    """Return the number of each attribute's value."""
+    """Return the number of each attribute's value, `UNNAMED` for colours without a name."""
     first = scene.things[0]
     second = scene.things[1] if len(scene.things) > 1 else None
     said = {
@@ -83,7 +86,7 @@ def labels(scene: Scene) -> list[int]:
         "size": first.size or NOTHING,
         "place": first.place or NOTHING,
     }
-    return [values.index(said[name]) for name, values in ATTRIBUTES.items()]
+    return [values.index(said[name]) if said[name] else UNNAMED for name, values in ATTRIBUTES.items()]
 
 
 def as_pixels(picture: Image.Image) -> Tensor:
@@ -106,7 +109,10 @@ def drawing(rng: random.Random) -> tuple[Tensor, Tensor]:
     side = SIZES_OF_ENCODER.image
     kind = rng.random()
     width, height = (side, side) if kind < 0.8 else (rng.randint(64, 224), rng.randint(64, 224))
-    return as_pixels(draw(scene, width, height, rng)), torch.tensor(labels(scene))
+    drawn = draw(scene, width, height, rng)
+    if scene.arrangement is None and rng.random() < NAMELESS:
+        drawn, scene = recoloured(drawn, scene, rng), without_names(scene)
+    return as_pixels(drawn), torch.tensor(labels(scene))
 
 
 def loss_of(taught: Taught, pixels: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,8 +121,9 @@ def loss_of(taught: Taught, pixels: Tensor, truth: Tensor) -> tuple[Tensor, Tens
     loss, right = torch.zeros(()), []
     for column, (name, head) in zip(truth.T, taught.heads.items(), strict=True):
         answers = head(states.embeds.float())
-        loss = loss + HARD.get(name, 1.0) * F.cross_entropy(answers, column, label_smoothing=0.05)
-        right.append((answers.argmax(-1) == column).float().mean())
+        loss = loss + HARD.get(name, 1.0) * F.cross_entropy(answers, column, label_smoothing=0.05, ignore_index=UNNAMED)
+        named = column != UNNAMED
+        right.append((answers.argmax(-1) == column)[named].float().mean())
     small = F.avg_pool2d(pixels.float() / 255, SIZES_OF_ENCODER.patch // CELLS)
     wanted = F.unfold(small, CELLS, stride=CELLS).transpose(1, 2)  # (B, patches, 3 · cells²)
     given = taught.patches(states.penultimate[:, 1:].float())
