@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from api.settings import Settings
 
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
 
 async def may_call(url: str, settings: Settings) -> bool:
     """Whether a URL that came inside a request may be asked.
@@ -24,7 +26,7 @@ async def address_of(url: str, settings: Settings) -> str | None:
     checked, so that a name which changes its answer in between leads nowhere else.
     """
     host = urlsplit(url).hostname or ""
-    if settings.loopback or host in {name.strip() for name in settings.allow_hosts.split(",")}:
+    if settings.loopback or (host and host in {name.strip() for name in settings.allow_hosts.split(",")}):
         return host
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -36,6 +38,11 @@ async def address_of(url: str, settings: Settings) -> str | None:
 
 def _is_public(address: str) -> bool:
     known = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(known, ipaddress.IPv6Address) and known.ipv4_mapped:
-        known = known.ipv4_mapped
+    if isinstance(known, ipaddress.IPv6Address):
+        known = known.ipv4_mapped or known.sixtofour or _translated(known) or known
     return known.is_global and not known.is_multicast
+
+
+def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a NAT64 gateway makes of it (RFC 6052)."""
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in NAT64 else None

@@ -5,6 +5,7 @@ import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -80,8 +81,6 @@ def _lifespan(
         from engine.jobs.store import SqlStore  # a third of the start-up time is the database's
         from engine.jobs.webhooks import Webhooks
 
-        if settings.disable_image_log:
-            shutil.rmtree(settings.outputs_dir, ignore_errors=True)
         for folder in (settings.outputs_dir, settings.input_dir, settings.temp_dir):
             folder.mkdir(parents=True, exist_ok=True)
         library = known or Library(settings)
@@ -94,6 +93,8 @@ def _lifespan(
             webhooks.notify(job)
 
         async with running(settings, store, told, on_end=job_ended) as room:
+            if settings.disable_image_log:  # not before the store is ours: another server's results stay
+                _empty(settings.outputs_dir)
             board, hub = ProgressBoard(room.jobs), Hub(room.jobs)
             app.state.services = Services(settings, room.jobs, room.worker, library, board, hub)
             listener = asyncio.create_task(_listen(room.jobs, board, hub), name="events")
@@ -110,6 +111,14 @@ def _lifespan(
                 library.close()
 
     return lifespan
+
+
+def _empty(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        log.warning("the results of the last start could not be removed: %s", error)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 async def _listen(jobs: JobService, board: ProgressBoard, hub: Hub) -> None:

@@ -54,8 +54,8 @@ async def running(
     settings.data.mkdir(parents=True, exist_ok=True)
     worker = Supervisor(config, log_path=settings.data / "logs" / "worker.log")
     jobs = JobService(store, [worker], queue_size=settings.queue_size, on_end=on_end)
-    await jobs.start()
     try:
+        await jobs.start()
         yield EngineRoom(jobs, worker)
     finally:
         await jobs.close()

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from engine.errors import FocalError
 
 INPUT_SHOWN = 200  # characters of a refused value that are echoed
+_AS_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 STATUS: dict[str, int] = {
     "bad_image": 400,
     "bad_path": 400,
@@ -77,12 +78,23 @@ def shown(value: Any) -> Any:
     """
     if isinstance(value, str) and len(value) > INPUT_SHOWN:
         value = value[:INPUT_SHOWN] + "…"
+    text = ""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        for part in _AS_JSON.iterencode(value):  # no further than it is shown: what follows may be megabytes
+            text += part[: INPUT_SHOWN + 1]
+            if len(text) > INPUT_SHOWN:
+                break
         text.encode()
     except (TypeError, ValueError):
-        return repr(value)[:INPUT_SHOWN]
+        return _printed(value)
     return value if isinstance(value, str) or len(text) <= INPUT_SHOWN else text[:INPUT_SHOWN] + "…"
+
+
+def _printed(value: Any) -> str:
+    try:
+        return repr(value)[:INPUT_SHOWN]
+    except ValueError:  # an integer with more digits than Python prints: 0xfff… is read in forms
+        return f"<{type(value).__name__}>"
 
 
 def status_of(error: FocalError) -> int:

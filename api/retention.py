@@ -51,8 +51,11 @@ class Retention:
         while True:
             await self._ended.wait()
             self._ended.clear()
-            gone = await jobs.prune(self._settings.queue_history)
-            await to_thread.run_sync(remove_files, self._settings.outputs_dir, gone)
+            try:
+                gone = await jobs.prune(self._settings.queue_history)
+                await to_thread.run_sync(remove_files, self._settings.outputs_dir, gone)
+            except FocalError as error:
+                log.warning("Old jobs could not be removed: %s", error)
 
     async def _sweep_daily(self, jobs: JobService) -> None:
         while True:
@@ -102,10 +105,13 @@ def _remove_old(paths: Iterable[Path], before: float) -> None:
 
 
 def remove_files(outputs: Path, jobs: Iterable[Job]) -> None:
-    """Delete the pictures of jobs that are already forgotten; only below the outputs folder."""
+    """Delete the pictures of jobs that are already forgotten; only below the outputs folder. One that stays is told."""
     root = outputs.resolve()
     for job in jobs:
         for file in job.files():
             path = (root / file.subfolder / file.filename).resolve()
             if file.type == "output" and path.is_relative_to(root):
-                path.unlink(missing_ok=True)
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    log.warning("%s could not be removed: %s", path, error)

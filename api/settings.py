@@ -104,7 +104,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def outputs_dir(self) -> Path:
         """Where results are written."""
-        return self.temp_dir / "results" if self.disable_image_log else self.outputs or self.data / "outputs"
+        # emptied at every start: no name that somebody else may have given a folder of theirs
+        return self.temp_dir / "focal-results" if self.disable_image_log else self.outputs or self.data / "outputs"
 
     @property
     def input_dir(self) -> Path:

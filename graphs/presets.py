@@ -202,7 +202,7 @@ def read_preset(name: str, content: Mapping[str, Any], base: Preset) -> Preset:
         field_name, read = KEYS[key]
         try:
             values[field_name] = read(value)
-        except (TypeError, ValueError, Refused) as error:
+        except (TypeError, ValueError, OverflowError, Refused) as error:
             logger.warning("preset %s: %s is ignored: %s", name, key, error)
     return msgspec.structs.replace(base, **values)
 

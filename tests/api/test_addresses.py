@@ -21,14 +21,23 @@ def allowed(url: str, settings: Settings = PUBLIC) -> bool:
         *("127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0.0.0.0", "localhost", "[::1]", "[::]"),
         *("[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254"),
         *("100.64.0.1", "[fe80::1]", "[fc00::1]", "224.0.0.1", "user@127.0.0.1", "public.example@10.0.0.1"),
-        *("no-such-host.invalid", "", "a" * 300),
+        *("no-such-host.invalid", "", "a" * 300, "[64:ff9b::10.0.0.1]", "[2002:7f00:1::]"),
     ],
 )
 def test_an_address_that_is_not_public_is_refused(host):
     assert not allowed(f"http://{host}/x")
+    assert not allowed(f"http://{host}/x", Settings(host="0.0.0.0"))
 
 
-@pytest.mark.parametrize("url", ["http://93.184.216.34/x", "https://[2606:2800:220:1::1]:8443/x", "http://10.0.0.9/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://93.184.216.34/x",
+        "https://[2606:2800:220:1::1]:8443/x",
+        "http://10.0.0.9/x",
+        "http://[64:ff9b::93.184.216.34]/x",
+    ],
+)
 def test_public_and_named_addresses_are_allowed(url):
     assert allowed(url)
 

@@ -20,9 +20,26 @@ def test_what_is_shown_is_short_and_can_be_sent(value):
     assert len(json.dumps(shown(value), ensure_ascii=False, allow_nan=False).encode()) < INPUT_SHOWN + 50
 
 
+def test_an_integer_that_python_cannot_print_is_named():
+    assert [shown(1 << 60_000), shown([1 << 60_000])] == ["<int>", "<list>"]
+
+
+def test_only_the_beginning_of_a_large_value_is_written():
+    class Counted(dict[str, str]):
+        read = 0
+
+        def items(self):
+            for item in super().items():
+                Counted.read += 1
+                yield item
+
+    assert len(shown(Counted({str(i): "x" for i in range(10_000)}))) == INPUT_SHOWN + 1
+    assert Counted.read < INPUT_SHOWN
+
+
 def test_an_infinity_in_a_form_is_refused_as_a_field(client):
     files = {"input_image": b"x"}
-    for text in ("1e999", "[1e999]", "{1, 2}", "['\\ud800']"):
+    for text in ("1e999", "[1e999]", "{1, 2}", "['\\ud800']", f"0x{'f' * 15_000}"):
         sent = {"uov_method": "Upscale (2x)", "loras": text}
         reply = client.post("/v1/generation/image-upscale-vary", data=sent, files=files)
         assert reply.status_code == 422

@@ -86,6 +86,13 @@ def test_a_variable_of_a_keys_name_goes_before_a_chosen_preset(config, tmp_path,
     assert (chosen.guidance_scale, chosen.styles, chosen.prompt) == (6.5, ("SAI Anime",), "a cat, sitting")
 
 
+def test_a_number_that_is_none_is_left_out(config, tmp_path, caplog):
+    (tmp_path / "data" / "config.txt").write_text('{"default_clip_skip": 1e999, "default_cfg_scale": NaN}')
+    plain = catalog_of(tmp_path / "elsewhere", preset="").preset_in_force
+    assert catalog_of(tmp_path, preset="").preset_in_force.clip_skip == plain.clip_skip
+    assert {"default_clip_skip", "default_cfg_scale"} <= set(caplog.text.split())
+
+
 def test_the_safety_checker_is_switched_on_for_all(config, tmp_path, monkeypatch):
     assert not catalog_of(tmp_path).black_out_nsfw
     config(default_black_out_nsfw=True)
