@@ -182,7 +182,7 @@ class TestControl:
         reply = client.post(path, params={"action": "stop"}, follow_redirects=False)
         assert (reply.status_code, reply.json()) == (200, {"message": "task stopped"})
         stopped = record(client, first)
-        assert (stopped["task_status"], len(stopped["result"])) == ("stop", 1)
+        assert (stopped["task_status"], stopped["progress"], len(stopped["result"])) == ("stop", 100, 1)
         assert client.get(stopped["result"][0]).status_code == 200
         assert record(client, behind)["task_status"] == "finished"
 

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from api.contracts.fooocusapi.schemas import CommonRequest
+from api.neutral import DEFAULT_ENGINE
 from graphs.catalog import Catalog
 from graphs.presets import NO_PRESET, Preset
 from graphs.sizes import parse_aspect_ratio
@@ -29,8 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "scheduler_name": "karras",
     "vae_name": "Default (model)",
 }
-"""The documented default of every field that a preset covers. `inpaint_engine` and `overwrite_step` are covered too:
-their defaults mean "the preset's" wherever they stand."""
+"""The documented default of every field that a preset covers, but for those of `left_open`."""
 
 
 def chosen_preset(body: CommonRequest, catalog: Catalog) -> Preset | None:
@@ -73,7 +73,20 @@ def values(preset: Preset) -> dict[str, Any]:
         "metadata_scheme": preset.metadata_scheme,
         "clip_skip": preset.clip_skip,
         "adaptive_cfg": preset.adaptive_cfg,
+        "overwrite_step": preset.overwrite_step,
+        "overwrite_switch": preset.overwrite_switch,
+        "inpaint_engine": preset.inpaint_engine_version,
     }
+
+
+def left_open(body: CommonRequest) -> list[str]:
+    """The fields with a default that means "the preset's", where they have it."""
+    is_open = {
+        "overwrite_step": body.overwrite_step <= 0,
+        "overwrite_switch": body.overwrite_switch <= 0,
+        "inpaint_engine": body.inpaint_engine == DEFAULT_ENGINE,
+    }
+    return [name for name, left in is_open.items() if left]
 
 
 def _plain(name: str, value: Any) -> Any:

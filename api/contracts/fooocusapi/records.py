@@ -38,7 +38,8 @@ def params_of(
     body: CommonRequest, asked: GenerationRequest, pictures: Pictures, flow: Flow, preset: Preset
 ) -> dict[str, Any]:
     """What was asked, in full, for the record: pictures by their names, what the preset filled by its values."""
-    params = presets.values(preset) | plain(body)
+    filled = presets.values(preset)
+    params = filled | plain(body) | {name: filled[name] for name in presets.left_open(body)}
     params |= {
         "image_seed": asked.seed,
         "image_number": asked.image_number,
@@ -78,7 +79,7 @@ def record(job: Job, settings: Settings, progress: Shown | None = None) -> Recor
         start_mills=job.started_ms or NOT_YET,
         finish_mills=job.finished_ms or NOT_YET,
         task_status=STATUS[job.state],
-        progress=100 if job.state is JobState.SUCCEEDED else shown.percent if running else 0,
+        progress=100 if job.is_final else shown.percent if running else 0,
         preview=preview,
         webhook_url=job.webhook_url or "",
         result=urls(job, settings) if job.is_final else [],
