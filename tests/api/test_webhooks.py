@@ -102,4 +102,15 @@ def test_a_stopped_job_is_told_too(client, receiver):
     poll(client, job["job_id"], ("RUNNING",))
     client.post("/v1/generation/stop")
     (told,) = receiver.wait()
-    assert (told["job_id"], told["job_result"]) == (job["job_id"], [])
+    assert (told["job_id"], told["job_result"], told["job_stage"]) == (job["job_id"], [], "ERROR")
+
+
+def test_a_stopped_job_with_pictures_has_the_stage_that_it_is_asked_for_with(client, receiver):
+    body = {"prompt": "[[quick, slow]]", "image_number": 2, "async_process": True, "webhook_url": receiver.url}
+    job = client.post(URL, json=body | {"advanced_params": {"overwrite_step": 200}}).json()
+    query = f"/v1/generation/query-job?job_id={job['job_id']}"
+    while "2-th" not in (client.get(query).json()["job_status"] or ""):
+        time.sleep(0.02)
+    client.post("/v1/generation/stop")
+    (told,) = receiver.wait()
+    assert (told["job_stage"], len(told["job_result"])) == (client.get(query).json()["job_stage"], 1) == ("SUCCESS", 1)

@@ -152,7 +152,8 @@ def webhook_body(job: Job, settings: Settings) -> dict[str, Any]:
     for item, image in zip(result, made, strict=True):
         if image.base64 is not None:
             item["base64"] = image.base64
-    stage = "SUCCESS" if job.state is JobState.SUCCEEDED else "ERROR"
+    is_success = job.state is JobState.SUCCEEDED or (job.state is JobState.CANCELLED and made)  # as query-job has it
+    stage = "SUCCESS" if is_success else "ERROR"
     body: dict[str, Any] = {"job_id": job.id, "job_result": result, "job_stage": stage}
     if job.error is not None:
         body["error"] = job.error.message

@@ -12,7 +12,6 @@ from api import forms, neutral
 from api.contracts.fooocus_api import answers
 from api.contracts.fooocus_api.replies import CONTRACT, Record
 from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
-from api.contracts.fooocus_api.translate import Flow
 from api.contracts.fooocus_api.translate_images import read_pictures, refused_field
 from api.decode import decode
 from api.effects import without_effect
@@ -32,7 +31,7 @@ class Door(Struct, frozen=True):
     pictures: fields that must hold one.
     """
 
-    flow: Flow
+    job_type: str
     translate: Translate
     body: type[TextToImage]
     form: type[Struct]
@@ -67,7 +66,7 @@ async def generate(request: Request, door: Door) -> Response:
         made,
         asked,
         contract=CONTRACT,
-        kind=door.flow.job_type,
+        kind=door.job_type,
         record=msgspec.to_builtins(record),
         webhook_url=body.webhook_url,
         warnings=warnings,

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from api import neutral
 from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
 from api.neutral import given
@@ -13,6 +11,12 @@ from graphs.request import GenerationRequest
 from graphs.sizes import parse_aspect_ratio
 
 SCALERS = ("adm_scaler_positive", "adm_scaler_negative", "adm_scaler_end")
+# What a route makes, as the contract names it.
+TEXT_TO_IMAGE = "Text to Image"
+UPSCALE_VARY = "Image Upscale or Variation"
+INPAINT = "Image Inpaint or Outpaint"
+IMAGE_PROMPT = "Image Prompt"
+ENHANCE = "Image Enhancement"
 # Neutral field → the body's own field, for naming what was refused.
 WIRE_NAMES: dict[str, tuple[str, ...]] = {
     "styles": ("style_selections",),
@@ -46,19 +50,6 @@ WIRE_NAMES: dict[str, tuple[str, ...]] = {
     "enhance.uov_order": ("enhance_uov_processing_order",),
     "enhance.uov_prompt_type": ("enhance_uov_prompt_type",),
 }
-
-
-class Flow(msgspec.Struct, frozen=True):
-    """What a route makes. job_type: as the contract names it."""
-
-    job_type: str
-
-
-TEXT_TO_IMAGE = Flow("Text to Image")
-UPSCALE_VARY = Flow("Image Upscale or Variation")
-INPAINT = Flow("Image Inpaint or Outpaint")
-IMAGE_PROMPT = Flow("Image Prompt")
-ENHANCE = Flow("Image Enhancement")
 
 
 def to_generation(
