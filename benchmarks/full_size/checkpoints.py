@@ -6,7 +6,6 @@ converters must turn them into exactly the names and shapes of its full-size mod
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -15,47 +14,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from benchmarks.full_size.proof import LATENT, Bench, Failure, Proof, bring, conditioning, one_step
+from benchmarks.full_size.proof import LATENT, PROMPT, Bench, Failure, Proof, Words, bring, conditioning, one_step
 from benchmarks.full_size.writing import Shapes, counters, named, safetensors
 from models.interposer import load_interposer
-from models.sdxl import encode_tokens, load_checkpoint, load_vae
-from tests.parity.random_sdxl import FULL, FULL_REFINER, FULL_SD15, Plan, shapes
+from models.sdxl import Clip, Model, Vae, encode_tokens, load_checkpoint, load_vae
+from tests.parity.interposer_reference import interposer_shapes
+from tests.parity.published_unets import PUBLISHED
+from tests.parity.random_sdxl import shapes
 
 SDXL = "sd_xl_base_1.0_0.9vae.safetensors"
-# unet/config.json of stabilityai's stable-diffusion-xl-base-1.0 and -refiner-1.0, and of stable-diffusion-v1-5
-CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
-CROSS_UP, PLAIN_UP = "CrossAttnUpBlock2D", "UpBlock2D"
-SIZED = {"use_linear_projection": True, "addition_embed_type": "text_time", "addition_time_embed_dim": 256}
-UNETS: dict[str, dict[str, Any]] = {
-    "sdxl": {
-        **SIZED,
-        "down_block_types": (PLAIN, CROSS, CROSS),
-        "up_block_types": (CROSS_UP, CROSS_UP, PLAIN_UP),
-        "block_out_channels": (320, 640, 1280),
-        "transformer_layers_per_block": (1, 2, 10),
-        "attention_head_dim": (5, 10, 20),
-        "cross_attention_dim": 2048,
-        "projection_class_embeddings_input_dim": 2816,
-    },
-    "refiner": {
-        **SIZED,
-        "down_block_types": (PLAIN, CROSS, CROSS, PLAIN),
-        "up_block_types": (PLAIN_UP, CROSS_UP, CROSS_UP, PLAIN_UP),
-        "block_out_channels": (384, 768, 1536, 1536),
-        "transformer_layers_per_block": 4,
-        "attention_head_dim": (6, 12, 24, 24),
-        "cross_attention_dim": 1280,
-        "projection_class_embeddings_input_dim": 2560,
-    },
-    "sd15": {
-        "down_block_types": (CROSS, CROSS, CROSS, PLAIN),
-        "up_block_types": (PLAIN_UP, CROSS_UP, CROSS_UP, CROSS_UP),
-        "block_out_channels": (320, 640, 1280, 1280),
-        "attention_head_dim": 8,
-        "cross_attention_dim": 768,
-    },
-}
-PLANS: dict[str, Plan] = {"sdxl": FULL, "refiner": FULL_REFINER, "sd15": FULL_SD15}
 # What the published SD 1.x files hold besides: the noise schedule, and position ids.
 SCHEDULE = ("betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "log_one_minus_alphas_cumprod")
 SPARE = (r"logit_scale$", r"position_ids$", r"^model_ema\.decay$", *(rf"^{name}$" for name in SCHEDULE))
@@ -64,7 +31,7 @@ SPARE = (r"logit_scale$", r"position_ids$", r"^model_ema\.decay$", *(rf"^{name}$
 def meta_unet(family: str = "sdxl") -> UNet2DConditionModel:
     """diffusers' module of the published configuration, without memory."""
     with torch.device("meta"):
-        return UNet2DConditionModel(**UNETS[family])
+        return UNet2DConditionModel(**PUBLISHED[family][1])
 
 
 def meta_vae() -> AutoencoderKL:
@@ -89,7 +56,8 @@ def text_config(width: int, layers: int, heads: int, activation: str) -> CLIPTex
 
 def checkpoint_shapes(family: str) -> Shapes:
     """Every tensor of a single file. Raises Failure unless diffusers finds its own modules in them."""
-    wanted = shapes(PLANS[family])
+    plan = PUBLISHED[family][0]
+    wanted = shapes(plan)
     with torch.device("meta"):
         state = {name: torch.empty(shape) for name, shape in wanted.items()}
         clip_l = CLIPTextModel(text_config(768, 12, 12, "quick_gelu"))
@@ -98,7 +66,7 @@ def checkpoint_shapes(family: str) -> Shapes:
         "UNet": (unet, single_file_utils.convert_ldm_unet_checkpoint(dict(state), dict(unet.config))),
         "VAE": (vae, single_file_utils.convert_ldm_vae_checkpoint(dict(state), dict(vae.config))),
     }
-    if prefix := PLANS[family].prefixes[0]:
+    if prefix := plan.prefixes[0]:
         own = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
         own.pop("embeddings.position_ids")
         module = clip_l if "embeddings.token_embedding.weight" in clip_l.state_dict() else clip_l.text_model
@@ -118,18 +86,23 @@ def _matrices(found: Shapes) -> Shapes:
 def write_checkpoint(family: str, path: Path) -> None:
     wanted = checkpoint_shapes(family)
     ids = {name: torch.arange(77)[None] for name in wanted if name.endswith("position_ids")}
-    extra = {name: torch.linspace(0, 1, 1000) for name in SCHEDULE} if family == "sd15" else {}
+    extra = {name: torch.linspace(0, 1, 1000) for name in SCHEDULE} if family == "sd1" else {}
     safetensors(path, {name: s for name, s in wanted.items() if name not in ids}, given=ids | extra)
 
 
 write_base = partial(write_checkpoint, "sdxl")
 
 
-def run_sdxl(bench: Bench) -> Tensor:
+def prompted(bench: Bench) -> tuple[Model, Clip, Vae, Words]:
+    """SDXL's parts, of which only the text encoders are read, and a prompt."""
     with bench.loading():
         model, clip, vae = load_checkpoint(bench / SDXL, bench.bfloat16)
         bring(clip.l, clip.g)
-    words = conditioning(clip)
+    return model, clip, vae, conditioning(clip)
+
+
+def run_sdxl(bench: Bench) -> Tensor:
+    model, _, vae, words = prompted(bench)
     with bench.loading():
         bring(vae.module, model)
     vae.encode(torch.rand(1, 64, 64, 3))
@@ -140,7 +113,7 @@ def run_refiner(bench: Bench) -> Tensor:
     with bench.loading():
         model, clip, vae = load_checkpoint(bench / "sd_xl_refiner_1.0_0.9vae.safetensors", bench.bfloat16)
         bring(clip.g, model, vae.module)
-    out = encode_tokens(clip, [[49406, 320, 2368, *[49407] * 74]], "g")
+    out = encode_tokens(clip, PROMPT, "g")
     words = [[out.hidden, {"pooled_output": out.pooled, "aesthetic_score": 6.0}]]
     vae.encode(torch.rand(1, 64, 64, 3))
     return vae.decode(one_step(model, words))
@@ -153,7 +126,7 @@ def run_sd15(bench: Bench) -> Tensor:
         interposer = load_interposer(bench / "xl-to-v1_interposer-v4.0.safetensors", bench.float32)
         bring(clip.l, model, vae.module, interposer.module)
     latent = interposer.convert(torch.randn(1, 4, LATENT, LATENT))
-    out = encode_tokens(clip, [[49406, 320, 2368, *[49407] * 74]], "l")
+    out = encode_tokens(clip, PROMPT, "l")
     vae.encode(torch.rand(1, 64, 64, 3))
     return vae.decode(one_step(model, [[out.hidden, {}]], latent))
 
@@ -171,28 +144,6 @@ def run_vae(bench: Bench) -> Tensor:
     return pixels
 
 
-def interposer_shapes(width: int = 64, blocks: int = 12) -> Shapes:
-    """The published names (fooocus-behaviour §4.7)."""
-    found: Shapes = {}
-
-    def conv(name: str, into: int, out: int) -> None:
-        found.update({f"{name}.weight": (out, into, 3, 3), f"{name}.bias": (out,)})
-
-    def norm(name: str) -> None:
-        found.update({f"{name}.{leaf}": (width,) for leaf in ("weight", "bias", "running_mean", "running_var")})
-
-    conv("head.short", 4, width)
-    for place, into in ((0, 4), (2, width), (4, width)):
-        conv(f"head.long.{place}", into, width)
-    for block in range(1, blocks + 1):
-        norm(f"core.{block}.norm")
-        for place in (0, 2, 4):
-            conv(f"core.{block}.long.{place}", width, width)
-    norm(f"core.{blocks + 1}")
-    conv("tail", width, 4)
-    return found
-
-
 def write_interposer(path: Path) -> None:
     safetensors(path, interposer_shapes(), torch.float32, counters(interposer_shapes()))
 
@@ -204,11 +155,11 @@ def write_vae(path: Path) -> None:
 PROOFS = {
     "sdxl": Proof({SDXL: write_base}, run_sdxl, SPARE),
     "sdxl-refiner": Proof(
-        {"sd_xl_refiner_1.0_0.9vae.safetensors": partial(write_checkpoint, "refiner")}, run_refiner, SPARE
+        {"sd_xl_refiner_1.0_0.9vae.safetensors": partial(write_checkpoint, "sdxl_refiner")}, run_refiner, SPARE
     ),
     "sd15-interposer": Proof(
         {
-            "v1-5-pruned-emaonly.safetensors": partial(write_checkpoint, "sd15"),
+            "v1-5-pruned-emaonly.safetensors": partial(write_checkpoint, "sd1"),
             "xl-to-v1_interposer-v4.0.safetensors": write_interposer,
         },
         run_sd15,

@@ -7,13 +7,12 @@ from diffusers import ControlNetModel
 from diffusers.loaders import single_file_utils
 from torch import Tensor
 
-from benchmarks.full_size.checkpoints import SDXL, meta_unet, write_base
-from benchmarks.full_size.proof import LATENT, Bench, Failure, Proof, bring, conditioning, one_step
+from benchmarks.full_size.checkpoints import SDXL, meta_unet, prompted, write_base
+from benchmarks.full_size.proof import LATENT, Bench, Failure, Proof, bring, one_step
 from benchmarks.full_size.writing import Shapes, named, safetensors, tensors
 from models.control.apply import Control, controlled
 from models.control.model import load_control
 from models.inpaint.engine import apply_engine
-from models.sdxl import load_checkpoint
 from tests.parity.control_reference import HINT_WIDTHS, control_shapes
 from tests.parity.random_sdxl import FULL, unet_shapes
 
@@ -63,10 +62,7 @@ def write_control_lora(path: Path) -> None:
 
 def run_controls(bench: Bench) -> Tensor:
     """Each of the three steers the same step another way."""
-    with bench.loading():
-        model, clip, _ = load_checkpoint(bench / SDXL, bench.bfloat16)
-        bring(clip.l, clip.g)
-    words = conditioning(clip)
+    model, _, _, words = prompted(bench)
     with bench.loading():
         bring(model)
     results, hint = [one_step(model, words)], torch.rand(1, PICTURE_PX, PICTURE_PX, 3)
@@ -98,10 +94,7 @@ def write_patch(path: Path) -> None:
 
 
 def run_inpaint(bench: Bench) -> Tensor:
-    with bench.loading():
-        model, clip, _ = load_checkpoint(bench / SDXL, bench.bfloat16)
-        bring(clip.l, clip.g)
-    words = conditioning(clip)
+    model, _, _, words = prompted(bench)
     before = one_step(model, words)
     latent, cells = torch.randn(1, 4, LATENT, LATENT), torch.ones(1, 1, LATENT, LATENT)
     with bench.loading():

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from benchmarks.full_size.checkpoints import SDXL, meta_unet, text_config, write_base
+from benchmarks.full_size.checkpoints import SDXL, meta_unet, prompted, text_config, write_base
 from benchmarks.full_size.proof import Bench, Failure, Proof, bring, conditioning, one_step
 from benchmarks.full_size.writing import Shapes, safetensors
 from models.lora import LoraPatch, load_lora
-from models.sdxl import add_lora, load_checkpoint
+from models.sdxl import add_lora
 from tests.parity.random_sdxl import FULL, unet_shapes
 
 RANK, FACTOR = 16, 8  # FACTOR: the side of LoKr's first matrix
@@ -128,10 +128,8 @@ def run_loras(bench: Bench) -> Tensor:
     All layers are read and fitted. Of the first dialect all are merged, of the others every eighth: merging all of one
     takes longer than all else together.
     """
-    with bench.loading():
-        model, clip, _ = load_checkpoint(bench / SDXL, bench.bfloat16)
-        bring(clip.l, clip.g)
-    words = {"": conditioning(clip)}
+    model, clip, _, plain_words = prompted(bench)
+    words = {"": plain_words}
     loras = {dialect: load_lora(bench / file(dialect)) for dialect in DIALECTS}
     changed = {}
     for dialect, lora in loras.items():

@@ -114,7 +114,7 @@ SAMS = {
     "l": ("sam_vit_l_0b3195.pth", 1024, 24, 16, (5, 11, 17, 23)),
     "h": ("sam_vit_h_4b8939.pth", 1280, 32, 16, (7, 15, 23, 31)),
 }
-WINDOW, GRID, DECODER_WIDTH = 14, 64, 256
+WINDOW, GRID, NECK = 14, 64, 256
 # What the recorded decoder's sides of 32, 16, 48, 24, 8 and 4 are at full size, where they are widths of its own.
 DECODER_SIDES = {32: 256, 16: 128, 48: 2048, 24: 256}
 PROMPT_SIDES = {32: 256, 16: 16}
@@ -135,8 +135,8 @@ def sam_shapes(kind: str) -> Shapes:
                 own = (reach, sides[1]) if "rel_pos" in name else tuple(sides)
                 found[name.replace("blocks.0.", f"blocks.{layer}.")] = own
         elif name.startswith("image_encoder.neck"):
-            found[name] = tuple(shape) if len(shape) == 1 else (256, width if ".0." in name else 256, *shape[2:])
-            found[name] = (256, *found[name][1:])
+            into = width if ".0." in name else NECK
+            found[name] = (NECK,) if len(shape) == 1 else (NECK, into, *shape[2:])
         elif name.startswith("image_encoder"):
             found[name] = tuple({32: width, 8: GRID}.get(n, n) for n in shape)
         elif name.startswith("prompt_encoder.pe_layer"):

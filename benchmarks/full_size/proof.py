@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.formats.pickled import PickledFile
 from models.formats.weights import WeightFile
 from models.memory import DtypePolicy, Residency, Resident
 from models.sampling.run import sample
-from models.sdxl import Model, encode_tokens
+from models.sdxl import Clip, Model, encode_tokens
 
 LATENT = 16  # 128 x 128 pixels
+PROMPT = [[49406, 320, 2368, *[49407] * 74]]  # "a cat", begun, ended and filled up
+Words = list[list[Any]]  # conditioning
 BUDGET_BYTES = 6 * 2**30  # so that text encoders make room for the UNet
 Writer = Callable[[Path], None]
 
@@ -75,6 +77,13 @@ def bring(*parts: Resident | Model) -> None:
     for part in parts:
         with part.use():
             pass
+
+
+def filled(module: nn.Module, state: Mapping[str, Tensor], *spare: str, assign: bool = False) -> None:
+    """Fill another program's module. Raises Failure over names, but for missing ones that end as `spare` says."""
+    missing, unexpected = module.load_state_dict(state, strict=False, assign=assign)
+    if unexpected or any(not name.endswith(spare) for name in missing):
+        raise Failure(f"transformers does not know the layout: {missing[:3]} {unexpected[:3]}")
 
 
 def prove(proof: Proof, folder: Path) -> dict[str, Any]:
@@ -138,14 +147,13 @@ def names_in(path: Path) -> Iterable[str]:
 # ------------------------------------------------------------------------------------------------ sampling
 
 
-def conditioning(clip: Any) -> list[list[Any]]:
+def conditioning(clip: Clip) -> Words:
     """A short prompt for SDXL."""
-    ids = [[49406, 320, 2368, *[49407] * 74]]
-    l, g = encode_tokens(clip, ids, "l"), encode_tokens(clip, ids, "g")  # noqa: E741
+    l, g = encode_tokens(clip, PROMPT, "l"), encode_tokens(clip, PROMPT, "g")  # noqa: E741
     return [[torch.cat([l.hidden, g.hidden], dim=-1), {"pooled_output": g.pooled}]]
 
 
-def one_step(model: Any, positive: list, latent: Tensor | None = None) -> Tensor:
+def one_step(model: Model, positive: Words, latent: Tensor | None = None) -> Tensor:
     """One Euler step from noise, without a negative prompt."""
     start = {"samples": torch.zeros(1, 4, LATENT, LATENT) if latent is None else latent}
     options = {"seed": 1, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal"}

@@ -8,11 +8,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPConfig, CLIPVisionConfig, CLIPVisionModelWithProjection, ResNetConfig, ResNetModel
 
-from benchmarks.full_size.checkpoints import SDXL, write_base
-from benchmarks.full_size.proof import Bench, Failure, Proof, bring, conditioning, one_step
+from benchmarks.full_size.checkpoints import SDXL, prompted, write_base
+from benchmarks.full_size.proof import Bench, Failure, Proof, bring, filled, one_step
 from benchmarks.full_size.writing import Shapes, counters, named, safetensors, tensors
 from models.safety import load_safety_checker
-from models.sdxl import load_checkpoint
 from models.vision.clip_vision import DEVIATION, MEAN, load_clip_vision
 from models.vision.faces import load_face_detector
 from models.vision.image_prompt import load_adapter
@@ -50,11 +49,8 @@ def run_vision(bench: Bench) -> Tensor:
     with torch.device("meta"):
         other = CLIPVisionModelWithProjection(vision_config())
     state = {name: tensor.float() for name, tensor in load_file(bench / VIT_H).items() if "position_ids" not in name}
-    missing, unexpected = other.load_state_dict(state, strict=False, assign=True)
-    if unexpected or any("position_ids" not in name for name in missing):
-        raise Failure(f"transformers does not know the layout: {missing[:3]} {unexpected[:3]}")
-    ids = torch.arange(257)[None]
-    other.vision_model.embeddings.position_ids = ids
+    filled(other, state, "position_ids", assign=True)
+    other.vision_model.embeddings.position_ids = torch.arange(257)[None]
     mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
     said = other.eval()(((picture - mean) / deviation).movedim(-1, 1), output_hidden_states=True)
     bench.same("states equal transformers'", seen.penultimate_hidden_states, said.hidden_states[-2], 1e-3)
@@ -108,8 +104,8 @@ def write_pickled_adapter(path: Path) -> None:
 
 def run_adapters(bench: Bench) -> Tensor:
     """The first steers a step; of the other two keys and values are made, which is all that a UNet gets of them."""
+    model, _, _, words = prompted(bench)
     with bench.loading():
-        model, clip, _ = load_checkpoint(bench / SDXL, bench.bfloat16)
         vision = load_clip_vision(bench / VIT_H, bench.bfloat16)
         bring(vision.module)
     seen = vision.encode(torch.rand(1, vision.side, vision.side, 3))
@@ -123,7 +119,6 @@ def run_adapters(bench: Bench) -> Tensor:
     if not all(torch.equal(one, other) for first, second in pairs for one, other in zip(first, second, strict=True)):
         raise Failure("the same tensors as safetensors and as a pickle give other keys and values")
     bench.notes.append(f"keys and values of {len(prompts[0].positive)} attentions, the same from both formats")
-    words = conditioning(clip)
     with bench.loading():
         bring(model)
     result = one_step(model.patched(image_prompts=(prompts[0],)), words)
@@ -205,13 +200,10 @@ def write_safety(path: Path) -> None:
     shapes = {}
     for name, shape in named(safety_module().state_dict()).items():
         if not name.endswith("position_ids"):
-            shapes[name if name.startswith("vision_model.vision_model.") else _as_published(name)] = shape
+            inner = name.startswith("vision_model.") and not name.startswith("vision_model.vision_model.")
+            shapes[f"vision_model.{name}" if inner else name] = shape
     ids = {"vision_model.vision_model.embeddings.position_ids": torch.arange(257)[None]}
     torch.save(tensors(shapes, given=ids), path)
-
-
-def _as_published(name: str) -> str:
-    return f"vision_model.{name}" if name.startswith("vision_model.") else name
 
 
 def run_safety(bench: Bench) -> Tensor:

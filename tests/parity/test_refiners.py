@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
 
 from models.formats.diffusers_unet import diffusers_name
 from models.formats.sizes import unet_sizes
@@ -18,6 +19,8 @@ from models.sdxl import encode_tokens, load_checkpoint
 from models.text.encode import encode_comfy
 from models.unet import UNet, timestep_embedding
 from tests.parity.diffusers_sdxl import diffusers_unet, transformers_clip_g, transformers_clip_l, unet_config
+from tests.parity.interposer_reference import Interposer, interposer_shapes
+from tests.parity.published_unets import PUBLISHED
 from tests.parity.random_sdxl import (
     FULL_REFINER,
     FULL_SD15,
@@ -32,34 +35,6 @@ from tests.parity.random_sdxl import (
 
 TOLERANCE = 1e-4
 SMALL = {"sdxl_refiner": REFINER, "sd1": SD15}
-# stabilityai/stable-diffusion-xl-refiner-1.0 and stable-diffusion-v1-5: unet/config.json
-PUBLISHED: dict[str, tuple[Plan, dict[str, Any]]] = {
-    "sdxl_refiner": (
-        FULL_REFINER,
-        {
-            "block_out_channels": [384, 768, 1536, 1536],
-            "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-            "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-            "attention_head_dim": [6, 12, 24, 24],
-            "transformer_layers_per_block": 4,
-            "cross_attention_dim": 1280,
-            "use_linear_projection": True,
-            "addition_embed_type": "text_time",
-            "addition_time_embed_dim": 256,
-            "projection_class_embeddings_input_dim": 2560,
-        },
-    ),
-    "sd1": (
-        FULL_SD15,
-        {
-            "block_out_channels": [320, 640, 1280, 1280],
-            "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"],
-            "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
-            "attention_head_dim": 8,
-            "cross_attention_dim": 768,
-        },
-    ),
-}
 
 
 def inputs(plan: Plan) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -163,76 +138,19 @@ def test_contexts_of_one_encoder_are_as_wide_as_the_unet_reads(tmp_path: Path) -
         assert ("pooled_output" in facts) == bool(plan.numbers)
 
 
-def interposer_shapes(width: int, blocks: int) -> dict[str, tuple[int, ...]]:
-    """Names as fooocus-behaviour §4.7 lists them."""
-    found: dict[str, tuple[int, ...]] = {}
-
-    def conv(name: str, channels_in: int, channels_out: int) -> None:
-        found[f"{name}.weight"], found[f"{name}.bias"] = (channels_out, channels_in, 3, 3), (channels_out,)
-
-    def norm(name: str) -> None:
-        found.update({f"{name}.{leaf}": (width,) for leaf in ("weight", "bias", "running_mean", "running_var")})
-
-    conv("head.short", 4, width)
-    for place, channels_in in ((0, 4), (2, width), (4, width)):
-        conv(f"head.long.{place}", channels_in, width)
-    for block in range(1, blocks + 1):
-        norm(f"core.{block}.norm")
-        for place in (0, 2, 4):
-            conv(f"core.{block}.long.{place}", width, width)
-    norm(f"core.{blocks + 1}")
-    conv("tail", width, 4)
-    return found
-
-
-class Block(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm, self.long = nn.BatchNorm2d(width), long(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(x)
-        return torch.relu(self.long(x) + x)
-
-
-class Head(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.short, self.long = nn.Conv2d(4, width, 3, padding=1), long(4, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.long(x) + self.short(x))
-
-
-def long(channels_in: int, width: int) -> nn.Sequential:
-    convs = (nn.Conv2d(channels, width, 3, padding=1) for channels in (channels_in, width, width))
-    first, second, third = convs
-    return nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), third, nn.Dropout(0.1))
-
-
 @pytest.mark.parametrize(("width", "blocks"), [(16, 2), (64, 12)])
 def test_the_interposer_equals_one_of_torch_s_own_layers(tmp_path: Path, width: int, blocks: int) -> None:
-    from safetensors.torch import save_file
-
     state = random_state(interposer_shapes(width, blocks), seed=5)
     for name in state:
         if name.endswith("running_var"):
             state[name] = state[name].abs() + 0.5
     counters = {f"core.{n}.norm.num_batches_tracked": torch.tensor(7) for n in range(1, blocks + 1)}
     save_file(state | counters, tmp_path / "xl-to-v1_interposer-v4.0.safetensors")
-    other = nn.ModuleDict(
-        {
-            "head": Head(width),
-            "core": nn.Sequential(
-                nn.Upsample(scale_factor=1.0), *(Block(width) for _ in range(blocks)), nn.BatchNorm2d(width), nn.SiLU()
-            ),
-            "tail": nn.Conv2d(width, 4, 3, padding=1),
-        }
-    ).eval()
+    other = Interposer(width, blocks).eval()
     other.load_state_dict(state, strict=False)
     x = 5 * torch.randn(2, 4, 9, 12, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        expected = other["tail"](other["core"](other["head"](x)))
+        expected = other(x)
     got = load_interposer(tmp_path / "xl-to-v1_interposer-v4.0.safetensors", Residency()).convert(x)
     assert expected.std() > 0.1
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=TOLERANCE)

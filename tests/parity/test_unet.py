@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.formats.diffusers_unet import diffusers_name
 from models.formats.sizes import unet_sizes
 from models.freeu import FreeU
 from models.memory import Residency
@@ -127,19 +126,6 @@ def test_full_size_names_are_the_published_files() -> None:
     wanted = {name: shape[:2] if shape[2:] == (1, 1) else shape for name, shape in unet_shapes(FULL).items()}
     assert {name: tuple(p.shape) for name, p in unet.named_parameters()} == wanted
     assert sum(p.numel() for p in unet.parameters()) == 2_567_463_684
-
-
-def test_full_size_names_translate_to_all_of_diffusers() -> None:
-    from diffusers import UNet2DConditionModel
-
-    sizes = full_sizes()
-    with torch.device("meta"):
-        theirs_unet = UNet2DConditionModel(**unet_config(sizes, 1280))
-    translated = {}
-    for name, shape in unet_shapes(FULL).items():
-        module, _, leaf = name.rpartition(".")
-        translated[f"{diffusers_name(module, sizes)}.{leaf}"] = shape
-    assert translated == {name: tuple(p.shape) for name, p in theirs_unet.named_parameters()}
 
 
 @pytest.mark.slow
