@@ -4,14 +4,9 @@ Held-out scenes at places that the prompt does not name, the tiny preset's defau
 figures as JSON.
 """
 
-import argparse
-import json
 import random
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +17,9 @@ from graphs.request_parts import ImagePrompt, ImagePromptType, InputImage
 from models.control.canny import canny
 from models.tiny.captions import plain_caption
 from models.tiny.measure import measure
-from models.tiny.scenes import PLACES, SHAPES, SIZES, Scene, Thing, combinations, draw
+from models.tiny.scenes import PLACES, SHAPES, SIZES, Scene, Thing, draw
 from tests.flows.darkroom import Darkroom
+from tests.flows.measuring import arguments, darkroom, held_combinations, show
 
 SIDE = 128
 TOLERANCE_PX = 2
@@ -52,8 +48,7 @@ class Figures:
 def scenes(count: int, seed: int) -> list[Scene]:
     """One object off the centre, where the model does not put it unasked."""
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     places = [place for place in PLACES if place != "center"]
     return [Scene(b, (Thing(s, c, rng.choice(SIZES), rng.choice(places)),)) for s, c, b in held[:count]]
 
@@ -130,19 +125,13 @@ def has_colours(picture: Image.Image, scene: Scene) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=24, help="scenes; seven pictures each")
+    parser = arguments(__doc__, 24, "scenes; seven pictures each")
     parser.add_argument("--kind", choices=("PyraCanny", "CPDS"), default="PyraCanny")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--models", type=Path, help="a folder of models that are taken before the embedded ones")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if args.models:
-            (Path(folder) / "models").symlink_to(args.models.resolve())
-        room = Darkroom(Path(folder))
+    with darkroom(args.models) as room:
         figures = control_figures(room, args.kind, args.count, args.seed)
-        room.close()
-    sys.stdout.write(json.dumps(figures.__dict__, indent=2) + "\n")
+    show(figures.__dict__)
 
 
 if __name__ == "__main__":

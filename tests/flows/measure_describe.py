@@ -3,15 +3,10 @@
 Held-out scenes, the tiny models, the product's own path. Prints the figures as JSON.
 """
 
-import argparse
-import json
 import random
-import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -21,8 +16,9 @@ from engine.jobs.messages import Run
 from graphs.describe import describe
 from models.tiny.captions import plain_caption
 from models.tiny.measure import agreement, measure
-from models.tiny.scenes import BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, Scene, Thing, combinations, draw
+from models.tiny.scenes import BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, Scene, Thing, draw
 from tests.flows.darkroom import Darkroom, pixels
+from tests.flows.measuring import arguments, darkroom, held_combinations, show
 
 SIDE = 128
 UNWANTED = ("star", "purple")  # the one concept of the tiny safety checker
@@ -48,8 +44,7 @@ class Described:
 def scenes(count: int, seed: int) -> list[Scene]:
     """Combinations that no recipe has seen, of every size and place."""
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     chosen = [held[number % len(held)] for number in range(count)]
     return [Scene(b, (Thing(s, c, rng.choice(SIZES), rng.choice(PLACES)),)) for s, c, b in chosen]
 
@@ -155,20 +150,17 @@ def expanded(room: Darkroom, count: int, seed: int = 11) -> Expanded:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=60, help="scenes to describe")
+    parser = arguments(__doc__, 60, "scenes to describe")
     parser.add_argument("--generated", type=int, default=12, help="scenes to generate for black-out and expansion")
     parser.add_argument("--seed", type=int, default=11)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        room = Darkroom(Path(folder))
+    with darkroom(args.models) as room:
         figures = {
             "described": described(room, args.count, args.seed).__dict__,
             "blacked out": blacked_out(room, args.generated, args.seed).__dict__,
             "expanded": expanded(room, args.generated, args.seed).__dict__,
         }
-        room.close()
-    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    show(figures)
 
 
 if __name__ == "__main__":

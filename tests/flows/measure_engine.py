@@ -4,21 +4,17 @@ Half of a large object is hidden by the mask and no prompt says what it is: only
 the tiny preset's defaults, the product's own path. Prints the figures as JSON.
 """
 
-import argparse
-import json
 import random
-import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from graphs.request_parts import Inpaint
-from models.tiny.scenes import Scene, Thing, combinations, draw
+from models.tiny.scenes import Scene, Thing, draw
 from tests.flows.darkroom import Darkroom, pixels
 from tests.flows.measure_control import SIDE, mean
+from tests.flows.measuring import arguments, darkroom, held_combinations, show
 
 HALVES = ((64, 12, 120, 116), (8, 12, 64, 116), (12, 64, 116, 120), (12, 8, 116, 64))  # left, top, right, bottom
 RIGHT_WITHIN = 0.2  # of a channel's range: such a pixel shows the colour that was there
@@ -38,8 +34,7 @@ class Fit:
 def engine_figures(room: Darkroom, count: int, seed: int = 17) -> Fit:
     """Hide a half of `count` drawn objects and let both ways complete them."""
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     found: dict[str, list[tuple[float, float]]] = {"v2.6": [], "None": []}
     for number, (shape, colour, background) in enumerate(held[:count]):
         drawn = draw(Scene(background, (Thing(shape, colour, "large", "center"),)), SIDE, SIDE, rng)
@@ -61,17 +56,10 @@ def engine_figures(room: Darkroom, count: int, seed: int = 17) -> Fit:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=12, help="scenes; two pictures each")
-    parser.add_argument("--models", type=Path, help="a folder of models that are taken before the embedded ones")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if args.models:
-            (Path(folder) / "models").symlink_to(args.models.resolve())
-        room = Darkroom(Path(folder))
+    args = arguments(__doc__, 12, "scenes; two pictures each").parse_args()
+    with darkroom(args.models) as room:
         figures = engine_figures(room, args.count)
-        room.close()
-    sys.stdout.write(json.dumps(figures.__dict__, indent=2) + "\n")
+    show(figures.__dict__)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,9 @@ Held-out scenes of one thing, two stages with the tiny U²-Net: the first gives 
 one yet another. The tiny preset's defaults, the product's own path. Prints the figures as JSON.
 """
 
-import argparse
-import json
 import random
-import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -19,10 +14,11 @@ from PIL import Image
 from graphs.request_parts import Enhance, EnhanceStage, Masking
 from models.tiny.captions import plain_caption
 from models.tiny.measure import measure
-from models.tiny.scenes import COLOURS, Scene, Thing, combinations, draw
+from models.tiny.scenes import COLOURS, Scene, Thing, draw
 from tests.flows.darkroom import Darkroom
 from tests.flows.measure_inpaint import soft_region
 from tests.flows.measure_masks import mask
+from tests.flows.measuring import arguments, darkroom, held_combinations, show
 
 SIDE = 128
 MODEL = "u2net"
@@ -44,8 +40,7 @@ class Enhanced:
 def enhance_figures(room: Darkroom, count: int, seed: int = 19) -> Enhanced:
     """Send drawn pictures through two stages; compare each result with what the stage before it left."""
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     rows, seconds = [], []
     for number, (shape, colour, background) in enumerate(held[:count]):
         drawn = draw(Scene(background, (Thing(shape, colour, "small", "center"),)), SIDE, SIDE, rng)
@@ -93,14 +88,10 @@ def dilated(found: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20, help="pictures")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        room = Darkroom(Path(folder))
+    args = arguments(__doc__, 20, "pictures").parse_args()
+    with darkroom(args.models) as room:
         figures = asdict(enhance_figures(room, args.count))
-        room.close()
-    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    show(figures)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,9 @@ Held-out scenes as references, prompts that say nothing, the tiny preset's defau
 figures as JSON.
 """
 
-import argparse
 import json
 import random
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +18,9 @@ from PIL import Image
 from graphs.request_parts import ImagePrompt, Preprocessing
 from models.tiny.evaluate import double_scenes
 from models.tiny.measure import measure
-from models.tiny.scenes import BACKGROUNDS, COLOURS, PLACES, SIZES, Scene, Thing, combinations, draw
+from models.tiny.scenes import BACKGROUNDS, COLOURS, PLACES, SIZES, Scene, Thing, draw
 from tests.flows.darkroom import Darkroom
+from tests.flows.measuring import arguments, darkroom, held_combinations, show
 
 SIDE = 128
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.6, 1.0)
@@ -69,8 +68,7 @@ class Figures:
 def scenes(count: int, seed: int) -> list[Scene]:
     """One object each, of combinations that no training has seen."""
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     chosen = [held[i % len(held)] for i in range(count)]
     return [Scene(b, (Thing(s, c, rng.choice(SIZES), rng.choice(PLACES)),)) for s, c, b in chosen]
 
@@ -181,25 +179,19 @@ def image_prompt_figures(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=24, help="references")
+    parser = arguments(__doc__, 24, "references")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", choices=("empty", "full", "two", "face"), help="one figure alone")
     parser.add_argument("--sheet", type=Path, help="write references and results side by side")
-    parser.add_argument("--models", type=Path, help="a folder of models that are taken before the embedded ones")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if args.models:
-            (Path(folder) / "models").symlink_to(args.models.resolve())
-        room = Darkroom(Path(folder))
+    with darkroom(args.models) as room:
         if args.sheet:
             write_sheet(room, args.count, args.seed, args.sheet)
         elif args.only:
             sys.stdout.write(json.dumps(_one(room, args.only, args.count, args.seed)) + "\n")
         else:
             figures = image_prompt_figures(room, args.count, args.seed)
-            sys.stdout.write(json.dumps(asdict(figures), indent=2) + "\n")
-        room.close()
+            show(asdict(figures))
 
 
 def _one(room: Darkroom, which: str, count: int, seed: int) -> dict[str, float]:

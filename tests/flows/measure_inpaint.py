@@ -4,13 +4,8 @@ Held-out scenes, the tiny preset's defaults, the product's own path; with `--eng
 figures as JSON.
 """
 
-import argparse
-import json
 import random
-import sys
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -18,8 +13,9 @@ from PIL import Image
 from graphs.request import Inpaint
 from models.tiny.captions import plain_caption
 from models.tiny.measure import measure
-from models.tiny.scenes import BACKGROUNDS, COLOURS, Scene, Thing, combinations, draw
+from models.tiny.scenes import BACKGROUNDS, COLOURS, Scene, Thing, draw
 from tests.flows.darkroom import Darkroom
+from tests.flows.measuring import arguments, darkroom, held_combinations, show
 
 SIDE = 128
 MASK = (36, 36, 92, 92)  # left, top, right, bottom; the small object in the middle lies inside
@@ -65,8 +61,7 @@ class Beside:
 def inpaint_figures(room: Darkroom, count: int, engine: str = ENGINE, seed: int = 11) -> Inpainted:
     """Replace a drawn square by another thing of another colour, which the prompt names."""
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     rows = []
     mask = room.put(mask_picture(), "mask.png").name
     for number, (shape, colour, background) in enumerate(held[:count]):
@@ -89,8 +84,7 @@ def inpaint_figures(room: Darkroom, count: int, engine: str = ENGINE, seed: int 
 def beside_figures(room: Darkroom, count: int, engine: str = ENGINE, seed: int = 12) -> Beside:
     """Put a thing beside one that is there; the prompt names the new one alone."""
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     rows = []
     mask = room.put(mask_picture(RIGHT_HALF), "right.png").name
     for number, (shape, colour, background) in enumerate(held[:count]):
@@ -111,8 +105,7 @@ def beside_figures(room: Darkroom, count: int, engine: str = ENGINE, seed: int =
 def outpaint_figures(room: Darkroom, count: int, engine: str = ENGINE, seed: int = 13) -> Outpainted:
     """Extend drawn pictures by 30 % on one side after the other; the prompt describes the picture."""
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     rows = []
     for number, (shape, colour, background) in enumerate(held[:count]):
         scene = Scene(background, (Thing(shape, colour, "small", "center"),))
@@ -185,22 +178,16 @@ def nearest(colour: np.ndarray) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20, help="pictures of each kind")
+    parser = arguments(__doc__, 20, "pictures of each kind")
     parser.add_argument("--engine", default=ENGINE)
-    parser.add_argument("--models", type=Path, help="a folder of models that are taken before the embedded ones")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if args.models:
-            (Path(folder) / "models").symlink_to(args.models.resolve())
-        room = Darkroom(Path(folder))
+    with darkroom(args.models) as room:
         figures = {
             "inpaint": asdict(inpaint_figures(room, args.count, args.engine)),
             "beside": asdict(beside_figures(room, args.count, args.engine)),
             "outpaint": asdict(outpaint_figures(room, args.count, args.engine)),
         }
-        room.close()
-    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    show(figures)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,8 @@ Its look is ink: no colour, black outlines. Held-out scenes, the tiny preset's d
 saturation (largest minus smallest channel) and the change from the picture without it, as JSON.
 """
 
-import argparse
-import json
 import random
-import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +13,7 @@ from graphs.request import Lora
 from models.tiny.captions import plain_caption
 from models.tiny.evaluate import single_scenes
 from tests.flows.darkroom import Darkroom, pixels
+from tests.flows.measuring import arguments, darkroom, show
 
 STYLE = "focal-tiny-style.safetensors"
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -43,14 +39,10 @@ def lora_figures(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=12)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        room = Darkroom(Path(folder))
+    args = arguments(__doc__, 12).parse_args()
+    with darkroom(args.models) as room:
         figures = lora_figures(room, args.count)
-        room.close()
-    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    show(figures)
 
 
 if __name__ == "__main__":

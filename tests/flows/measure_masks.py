@@ -3,21 +3,17 @@
 Held-out scenes, the graph that generate_mask runs, the tiny U²-Net. Prints the figures as JSON.
 """
 
-import argparse
-import json
 import random
-import sys
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from graphs.masks import mask_of
 from graphs.request_parts import Masking
-from models.tiny.scenes import Scene, Thing, combinations, draw
+from models.tiny.scenes import Scene, Thing, draw
 from tests.flows.darkroom import Darkroom
+from tests.flows.measuring import arguments, darkroom, held_combinations, show
 
 SIZES = ((128, 128), (192, 128), (128, 192), (256, 256))
 CONTRAST = 40  # of 255; where a picture differs more from its plain background, there is something
@@ -36,8 +32,7 @@ class Masked:
 def mask_figures(room: Darkroom, count: int, model: str = "u2net", seed: int = 17) -> Masked:
     """Find masks of drawn scenes of one or two things."""
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     shares, sizes = [], []
     for number, (shape, colour, background) in enumerate(held[:count]):
         drawn = draw(scene(rng, shape, colour, background, held), *SIZES[number % len(SIZES)], rng)
@@ -75,14 +70,10 @@ def iou(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=48, help="pictures; there are 48 held-out combinations")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        room = Darkroom(Path(folder))
+    args = arguments(__doc__, 48, "pictures; there are 48 held-out combinations").parse_args()
+    with darkroom(args.models) as room:
         figures = {model: asdict(mask_figures(room, args.count, model)) for model in ("u2net", "isnet-general-use")}
-        room.close()
-    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    show(figures)
 
 
 if __name__ == "__main__":

@@ -4,23 +4,19 @@ Each flow takes something from its own picture that the control cannot say, its 
 picture that are not its own. Held-out scenes, the tiny preset's defaults, the product's own path. Prints JSON.
 """
 
-import argparse
-import json
 import random
-import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from graphs.request_parts import ImagePrompt, Inpaint
 from models.tiny.measure import measure
-from models.tiny.scenes import Scene, Size, Thing, combinations, draw
+from models.tiny.scenes import Scene, Size, Thing, draw
 from tests.flows.darkroom import Darkroom
 from tests.flows.measure_control import SIDE, agreement, mean
 from tests.flows.measure_inpaint import mask_picture, outside
+from tests.flows.measuring import arguments, darkroom, held_combinations, show
 
 ENLARGED = 0.7  # of the noise where the input is enlarged; the default 0.382 is meant to leave edges where they are
 
@@ -63,8 +59,7 @@ def _mixed(
     room: Darkroom, count: int, seed: int, asked: dict, size: tuple[int, int], object_size: Size = "small"
 ) -> Mixed:
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     edges, alone, own, sizes = [], [], [], []
     for number, (shape, colour, background) in enumerate(held[:count]):
         wanted = draw(Scene(background, (Thing(shape, colour, object_size, "center"),)), SIDE, SIDE, rng)
@@ -90,15 +85,11 @@ def _input(asked: dict, background: str, colour: str, shape: str, rng: random.Ra
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=8, help="scenes per flow; two pictures each")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        room = Darkroom(Path(folder))
+    args = arguments(__doc__, 8, "scenes per flow; two pictures each").parse_args()
+    with darkroom(args.models) as room:
         flows = {"vary": vary_mixed, "upscale": upscale_mixed, "inpaint": inpaint_mixed}
         figures = {name: flow(room, args.count).__dict__ for name, flow in flows.items()}
-        room.close()
-    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    show(figures)
 
 
 if __name__ == "__main__":

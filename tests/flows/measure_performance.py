@@ -5,14 +5,9 @@ same sampling without the LoRA. right: all attributes read back. fine: right, an
 through the VAE (of 60 such, the worst were 19, 26 and 0.13 off, nine in ten within 16, 17 and 0.04). Prints JSON.
 """
 
-import argparse
-import json
 import random
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +20,7 @@ from models.tiny.evaluate import double_scenes, single_scenes
 from models.tiny.measure import agreement, measure
 from models.tiny.scenes import BACKGROUNDS, COLOURS, Scene
 from tests.flows.darkroom import Darkroom
+from tests.flows.measuring import arguments, darkroom, show
 
 Measure = Callable[[Darkroom, int, int, dict[str, Any]], dict[str, float]]
 MODES = ("Extreme Speed", "Lightning", "Hyper-SD")
@@ -116,17 +112,14 @@ def performance_figures(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=30)
+    parser = arguments(__doc__, 30)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--two", action="store_true", help="of two objects; only what is right is counted")
     args = parser.parse_args()
     measured = share_of_two if args.two else share
-    with tempfile.TemporaryDirectory() as folder:
-        room = Darkroom(Path(folder))
+    with darkroom(args.models) as room:
         figures = performance_figures(room, args.count, args.seed, measured=measured)
-        room.close()
-    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    show(figures)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,7 @@ Held-out scenes, the tiny preset's defaults, the product's own path. Every pictu
 each, from the same seed. Prints the figures as JSON.
 """
 
-import argparse
-import json
 import random
-import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ from models.tiny.evaluate import single_scenes
 from models.tiny.measure import agreement, measure
 from models.tiny.scenes import Scene, draw
 from tests.flows.darkroom import Darkroom, pixels, psnr
+from tests.flows.measuring import arguments, darkroom, show
 
 SIDE = 128
 PLACEMENTS = 24  # drawings that a picture is compared with: prompts leave places and sizes open within bounds
@@ -96,17 +93,14 @@ def page(room: Darkroom, path: Path, count: int = 6, seed: int = 21) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20, help="pictures of each way")
+    parser = arguments(__doc__, 20, "pictures of each way")
     parser.add_argument("--page", type=Path, help="also draw a page of pictures there")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        room = Darkroom(Path(folder))
+    with darkroom(args.models) as room:
         report = {way: asdict(refined) for way, refined in figures(room, args.count).items()}
         if args.page:
             page(room, args.page)
-        room.close()
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    show(report)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,7 @@
 Held-out scenes are drawn large, made small with four filters and enlarged again. Prints dB by filter as JSON.
 """
 
-import argparse
-import json
 import random
-import sys
 
 import numpy as np
 import torch
@@ -14,9 +11,10 @@ from PIL import Image
 
 from models.memory import Residency
 from models.tiny import UPSCALER
-from models.tiny.scenes import PLACES, SIZES, Scene, Thing, combinations, draw
+from models.tiny.scenes import PLACES, SIZES, Scene, Thing, draw
 from models.upscale.upscaler import Upscaler, load_upscaler
 from tests.flows.darkroom import pixels, psnr
+from tests.flows.measuring import arguments, held_combinations, show
 
 LARGE, SMALL = 512, 128
 FILTERS = ("BOX", "BILINEAR", "BICUBIC", "LANCZOS")
@@ -25,8 +23,7 @@ FILTERS = ("BOX", "BILINEAR", "BICUBIC", "LANCZOS")
 def gains(upscaler: Upscaler, count: int, seed: int = 5, filters: tuple[str, ...] = FILTERS) -> dict[str, list[float]]:
     """PSNR of the upscaler minus PSNR of Pillow's bicubic, in dB, for each scene, by the filter that made it small."""
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     found: dict[str, list[float]] = {name: [] for name in filters}
     for shape, colour, background in held[:count]:
         scene = Scene(background, (Thing(shape, colour, rng.choice(SIZES), rng.choice(PLACES)),))
@@ -41,12 +38,12 @@ def gains(upscaler: Upscaler, count: int, seed: int = 5, filters: tuple[str, ...
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=40)
-    args = parser.parse_args()
-    found = gains(load_upscaler(UPSCALER, Residency("cpu")), args.count)
+    args = arguments(__doc__, 40).parse_args()
+    folders = [args.models / "upscale_models"] if args.models else []
+    file = next(f for folder in (*folders, UPSCALER.parent) if (f := folder / UPSCALER.name).exists())
+    found = gains(load_upscaler(file, Residency("cpu")), args.count)
     told = {name: {"mean": round(sum(g) / len(g), 2), "least": round(min(g), 2)} for name, g in found.items()}
-    sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    show(told)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,17 @@
 Held-out scenes, the tiny preset's defaults, the product's own path. Prints the figures as JSON.
 """
 
-import argparse
-import json
 import random
-import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from models.tiny.captions import plain_caption
 from models.tiny.measure import measure
-from models.tiny.scenes import COLOURS, PLACES, Scene, Thing, combinations, draw
+from models.tiny.scenes import COLOURS, PLACES, Scene, Thing, draw
 from tests.flows.darkroom import Darkroom, pixels, psnr
+from tests.flows.measuring import arguments, darkroom, held_combinations, show
 
 SIDE = 128
 SAME_PLACE = 0.06  # of the side: as far as drawings of one place differ; the places are 0.23 from the middle
@@ -41,8 +37,7 @@ class Figures:
 def scenes(count: int, seed: int) -> list[Scene]:
     """Small objects off the centre: where a model that ignored its input would not put them by chance."""
     rng = random.Random(seed)
-    held = combinations(held=True)
-    rng.shuffle(held)
+    held = held_combinations(rng)
     places = [place for place in PLACES if place != "center"]
     return [Scene(b, (Thing(s, c, "small", rng.choice(places)),)) for s, c, b in held[:count]]
 
@@ -96,15 +91,12 @@ def _varied(room: Darkroom, name: str, strength: float | None, asked: dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20, help="scenes; six pictures each")
+    parser = arguments(__doc__, 20, "scenes; six pictures each")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        room = Darkroom(Path(folder))
+    with darkroom(args.models) as room:
         figures = vary_figures(room, args.count, args.seed)
-        room.close()
-    sys.stdout.write(json.dumps(figures.__dict__, indent=2) + "\n")
+    show(figures.__dict__)
 
 
 if __name__ == "__main__":

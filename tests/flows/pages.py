@@ -8,7 +8,6 @@ import argparse
 import json
 import random
 import sys
-import tempfile
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.flows.measure_lora import STYLE, WEIGHTS
 from tests.flows.measure_masks import mask
 from tests.flows.measure_performance import MODES, asked_without
 from tests.flows.measure_refiner import WAYS
+from tests.flows.measuring import darkroom
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SIDE, GAP, LETTERS_PX, COLOURS = 128, 8, 11, 256
@@ -206,14 +206,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"pages, of {', '.join(PAGES)}; all when none is named")
     parser.add_argument("--folder", type=Path, default=IMAGES, help="where the pictures go")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        room = Darkroom(Path(folder))
+    with darkroom() as room:
         for name in asked.names or PAGES:
             path = asked.folder / f"{name}.png"
             page = PAGES[name](room).quantize(COLOURS, dither=Image.Dither.NONE)  # a third of the bytes
             page.save(path, optimize=True)
             sys.stdout.write(f"{path}: {path.stat().st_size // 1000} kB\n")
-        room.close()
 
 
 if __name__ == "__main__":
