@@ -1,18 +1,21 @@
-"""What is installed, as the doors see it: model names, styles, wildcards, presets; refreshed on demand."""
+"""What is installed, as the doors see it: model names, refreshed on demand; styles, wildcards, presets as they are."""
 
 import contextlib
 import logging
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from anyio import to_thread
 
 from api.fooocus_config import BadConfig, FooocusConfig, read_fooocus_config
 from api.settings import Settings
 from engine.errors import FocalError
-from graphs.catalog import Catalog
+from graphs.catalog import Catalog, read_texts
+from graphs.file_state import State, state_of
 from models.errors import ModelError
 from models.folders import ModelFolders, read_extra_paths
 from models.formats.family import family_of
@@ -39,7 +42,7 @@ class BadFolders(FocalError):
 
 
 class Library:
-    """The model folders and the catalog read from them. `catalog` is a value; `refresh` replaces it.
+    """The model folders and the catalog read from them. `catalog` is a value; `refresh` and `current` replace it.
 
     extra: model folders beside the first root, by kind.
     """
@@ -59,12 +62,23 @@ class Library:
         for kind, paths in self.fooocus.folders.items():
             self.extra.setdefault(kind, []).extend(paths)
         self.folders = ModelFolders([settings.models_dir], extra=self.extra, cache_dir=settings.data)
+        self._states = self._text_states()
         self.catalog = self._read()
 
     async def refresh(self) -> Catalog:
         """Look at the folders again."""
         self._paths.clear()
-        self.catalog = await to_thread.run_sync(self._read)
+        self._states, self.catalog = await to_thread.run_sync(lambda: (self._text_states(), self._read()))
+        return self.catalog
+
+    async def current(self) -> Catalog:
+        """The catalog for one request: models as of the last refresh, styles, wildcards and presets as they are now.
+
+        While nothing has changed it costs a look at each of their folders, and at those files that were read.
+        """
+        if self.catalog.wildcards.changed or any(state_of(path) != state for path, state in self._states.items()):
+            states, texts = await to_thread.run_sync(lambda: (self._text_states(), self._read_texts()))
+            self._states, self.catalog = states, replace(self.catalog, **texts)
         return self.catalog
 
     def roots(self) -> list[Path]:
@@ -114,6 +128,17 @@ class Library:
         path = self._paths.get((kind, name)) or self.folders.path(kind, name)
         self._paths[kind, name] = path
         return path
+
+    def _text_states(self) -> dict[Path, State]:
+        """The folders of styles, wildcards and presets, and the files of two of them; wildcards know their own."""
+        styles, presets, wildcards = (self._settings.data / name for name in ("styles", "presets", "wildcards"))
+        roots = [wildcards, *([self.fooocus.wildcards] if self.fooocus.wildcards else [])]
+        below = [Path(folder) for root in roots for folder, _, _ in os.walk(root)]
+        files = [path for root in (styles, presets) for path in root.glob("*.json")]
+        return {path: state_of(path) for path in (styles, presets, *roots, *below, *files)}
+
+    def _read_texts(self) -> dict[str, Any]:
+        return read_texts(self._settings.data, self.fooocus.defaults, self.fooocus.wildcards)
 
     def _read(self) -> Catalog:
         return Catalog.build(

@@ -15,6 +15,7 @@ from api.services import Services
 from api.settled import kept, settled
 from engine.jobs.errors import QueueFull
 from engine.jobs.job import Job, NewJob
+from graphs.catalog import Catalog
 from graphs.flows import compile_request
 from graphs.names import UnknownName
 from graphs.request import GenerationRequest, Refused
@@ -40,10 +41,10 @@ async def check_webhook(url: str, served: Services, loc: Loc = ("body", "webhook
         raise InvalidRequest([Fault("value_error", loc, msg, shown(url), {"error": "not public"})])
 
 
-async def compiled(served: Services, request: GenerationRequest, named: NameFault) -> Compiled:
+async def compiled(request: GenerationRequest, catalog: Catalog, named: NameFault) -> Compiled:
     """Compile a request. Raises InvalidRequest for what cannot be done."""
     try:
-        return await to_thread.run_sync(compile_request, request, served.library.catalog)
+        return await to_thread.run_sync(compile_request, request, catalog)
     except Refused as refused:
         raise named(refused) from refused
 
@@ -62,6 +63,7 @@ async def enqueue(
     served: Services,
     made: Compiled,
     asked: GenerationRequest,
+    catalog: Catalog,
     *,
     contract: str,
     kind: str,
@@ -72,13 +74,13 @@ async def enqueue(
 ) -> Job:
     """Queue a compiled request; the job is stored when this returns. Raises QueueFull.
 
-    asked: what it was compiled from. record: what the contract wants to find again, as plain data; the settled request
-    and the planned images are put beside it. webhook_url: "" means that of the settings. waits: the client is told
-    nothing before the job's end, so that a job which the loss of power takes before then takes no promise with it.
+    asked, catalog: what it was compiled from. record: what the contract wants to find again, as plain data; the settled
+    request and the planned images are put beside it. webhook_url: "" means that of the settings. waits: the client is
+    told nothing before the job's end, so that a job which the loss of power takes before then takes no promise with it.
     """
     webhook = webhook_url or served.settings.webhook_url or None
     images = [PlannedImage(image.node_id, str(image.seed)) for image in made.images]
-    told = kept(settled(asked, made, served.library.catalog))
+    told = kept(settled(asked, made, catalog))
     cut = tuple(str(warning)[:LONGEST_WARNING] for warning in warnings)
     job = await served.jobs.submit(
         NewJob(

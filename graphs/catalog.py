@@ -95,12 +95,7 @@ class Catalog:
         hash_of: Callable[[str, str], str] = _unknown_hash,
         family_of: Callable[[str], str] = _unknown_family,
     ) -> "Catalog":
-        """Read styles, wildcards and presets, shipped ones and those below `data_dir`, into a catalog.
-
-        configured: as in `load_presets`. wildcards: one more folder of them.
-        """
-        mine = {name: data_dir / name for name in ("styles", "wildcards", "presets")} if data_dir else {}
-        wildcard_roots = [root for root in (mine.get("wildcards"), wildcards, SHIPPED_WILDCARDS) if root]
+        """Names of models, with styles, wildcards and presets as `read_texts` reads them."""
         return cls(
             checkpoints=tuple(checkpoints),
             loras=tuple(loras),
@@ -109,9 +104,7 @@ class Catalog:
             upscale_models=tuple(upscale_models),
             inpaint_models=tuple(inpaint_models),
             files={kind: tuple(names) for kind, names in (files or {}).items()},
-            styles=StyleBook.load(mine.get("styles")),
-            wildcards=Wildcards(wildcard_roots),
-            presets=load_presets(mine.get("presets"), configured),
+            **read_texts(data_dir, configured, wildcards),
             default_preset=default_preset,
             overrides=overrides or {},
             black_out_nsfw=black_out_nsfw,
@@ -200,6 +193,22 @@ class Catalog:
         if others:
             return others[0]
         return find_file(TINY_UPSCALER, self.upscale_models) if is_tiny(checkpoint) else None
+
+
+def read_texts(
+    data_dir: Path | None, configured: Mapping[str, Any] | None = None, wildcards: Path | None = None
+) -> dict[str, Any]:
+    """Styles, wildcards and presets, shipped ones and those below `data_dir`: fields of a Catalog.
+
+    configured: as in `load_presets`. wildcards: one more folder of them.
+    """
+    mine = {name: data_dir / name for name in ("styles", "wildcards", "presets")} if data_dir else {}
+    roots = [root for root in (mine.get("wildcards"), wildcards, SHIPPED_WILDCARDS) if root]
+    return {
+        "styles": StyleBook.load(mine.get("styles")),
+        "wildcards": Wildcards(roots),
+        "presets": load_presets(mine.get("presets"), configured),
+    }
 
 
 def is_embedded(name: str) -> bool:

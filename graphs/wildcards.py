@@ -1,10 +1,15 @@
 """Wildcards: `__name__` in a prompt becomes a line of `name.txt` (Fooocus behaviour §2.3)."""
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
+
+from graphs.file_state import State, state_of
+
+logger = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).parent / "data" / "wildcards"
 
@@ -21,17 +26,28 @@ class Wildcards:
             for path in sorted(root.rglob("*.txt")):
                 self.files.setdefault(path.stem, path)
         self.lines = cache(self._read)
+        self._states: dict[Path, State] = {}
 
     @property
     def names(self) -> list[str]:
         return list(self.files)
 
+    @property
+    def changed(self) -> bool:
+        """Whether a file that was read is another one now."""
+        return any(state_of(path) != state for path, state in list(self._states.items()))
+
     def _read(self, name: str) -> tuple[str, ...]:
-        """The non-empty lines of a wildcard file; none when there is no such file."""
+        """The non-empty lines of a wildcard file; none when there is no such file, or none that can be read."""
         path = self.files.get(name)
         if path is None:
             return ()
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        self._states[path] = state_of(path)
+        try:
+            text = path.read_text(encoding="utf-8-sig", errors="replace")
+        except OSError as error:
+            logger.warning("wildcard file %s was left out: %s", path, error)
+            return ()
         return tuple(line for line in text.splitlines() if line)
 
     def apply(self, text: str, rng: Random, *, index: int = 0, in_order: bool = False) -> str:

@@ -84,7 +84,8 @@ async def all_models(request: Request) -> Response:
 
 async def styles(request: Request) -> Response:
     """GET /v1/engines/styles → every style name that a request may select."""
-    return Json(services(request).library.catalog.styles.names)
+    catalog = await services(request).library.current()
+    return Json(catalog.styles.names)
 
 
 async def clean_vram(request: Request) -> Response:

@@ -43,7 +43,8 @@ async def generate(request: Request, door: Door) -> Response:
     served = services(request)
     data, is_form = await forms.read_form_or_json(request, served.settings)
     schema = door.form if is_form or _is_numbered(data) else door.body
-    body: Any = decode(schema, _lifted(data), bounds=neutral.bounds(served.library.catalog))
+    catalog = await served.library.current()
+    body: Any = decode(schema, _lifted(data), bounds=neutral.bounds(catalog))
     mode = answers.mode_of(request, async_process=body.async_process)
     check_room(served)
     await check_webhook(body.webhook_url, served)
@@ -54,7 +55,7 @@ async def generate(request: Request, door: Door) -> Response:
     def named(refused: Refused) -> InvalidRequest:
         return refused_field(refused, body)
 
-    made = await compiled(served, asked, named)
+    made = await compiled(asked, catalog, named)
     warnings += [*without_effect(body.advanced_params, made.generation, asked, "advanced_params."), *made.warnings]
     refuse_unknown(served, warnings, named)
     record = Record(
@@ -65,6 +66,7 @@ async def generate(request: Request, door: Door) -> Response:
         served,
         made,
         asked,
+        catalog,
         contract=CONTRACT,
         kind=door.job_type,
         record=msgspec.to_builtins(record),

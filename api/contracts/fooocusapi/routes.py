@@ -26,12 +26,13 @@ async def generate(request: Request) -> Response:
     """POST /v1/engine/generate/ → one picture, a stream of events, a pending task or a finished one."""
     served = services(request)
     sent = await bodies.read_json(request, served.settings.max_body)
-    body = decode(CommonRequest, sent, bounds=neutral.bounds(served.library.catalog))
+    catalog = await served.library.current()
+    body = decode(CommonRequest, sent, bounds=neutral.bounds(catalog))
     mode = answers.mode_of(request, body)
     check_room(served)
     pictures = await read_pictures(body, served)
     waits = mode.kind in ("binary", "sync")
-    job, warnings = await submit(served, body, pictures, one_image=mode.kind == "binary", waits=waits)
+    job, warnings = await submit(served, body, pictures, catalog, one_image=mode.kind == "binary", waits=waits)
     return with_warnings(await answers.answer(served, job, mode), warnings)
 
 

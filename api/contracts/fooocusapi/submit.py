@@ -9,18 +9,18 @@ from api.effects import without_effect
 from api.services import Services
 from api.submission import check_webhook, compiled, enqueue, refuse_unknown
 from engine.jobs.job import Job
+from graphs.catalog import Catalog
 from graphs.request import Refused
 
 
 async def submit(
-    served: Services, body: CommonRequest, pictures: Pictures, *, one_image: bool, waits: bool
+    served: Services, body: CommonRequest, pictures: Pictures, catalog: Catalog, *, one_image: bool, waits: bool
 ) -> tuple[Job, list[str]]:
     """Compile and queue a request; the job is stored when this returns. waits: the client hears of it at its end.
 
     Returns the job and what was left out or replaced. Raises InvalidRequest for what cannot be done, QueueFull.
     """
     await check_webhook(body.webhook_url, served)
-    catalog = served.library.catalog
     preset = presets.chosen_preset(body, catalog)
     asked_for = presets.without_defaults(body) if preset else body
     warnings: list[str] = []
@@ -30,7 +30,7 @@ async def submit(
     def named(refused: Refused) -> Any:
         return translate.refused_field(refused, body)
 
-    made = await compiled(served, request, named)
+    made = await compiled(request, catalog, named)
     warnings += [*without_effect(body, made.generation, request), *made.warnings]
     refuse_unknown(served, warnings, named)
     params = records.params_of(asked_for, request, pictures, flow, preset or catalog.preset_in_force)
@@ -38,6 +38,7 @@ async def submit(
         served,
         made,
         request,
+        catalog,
         contract=records.CONTRACT,
         kind=flow.kind,
         record={"params": params},

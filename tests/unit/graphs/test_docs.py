@@ -21,8 +21,8 @@ HEAD = """# Styles
 are Focal's own. `GET /v1/engines/styles` lists the names. They are found in any case, with `-` or `_` for spaces; an
 unknown one is left out with a warning. [What happens to a prompt](../explanation/prompts.md) tells what a style does.
 
-* `Fooocus V2` asks for prompt expansion by a language model. None is shipped, for legal reasons: it changes nothing and
-  gives a warning.
+* `Fooocus V2` asks for [prompt expansion](../flows/expansion.md) by a language model. None for real checkpoints is
+  shipped, for legal reasons: without one the style changes nothing and gives a warning.
 * `Random Style` is another style for every image, drawn with the image's seed.
 
 ## Your own
@@ -30,7 +30,7 @@ unknown one is left out with a warning. [What happens to a prompt](../explanatio
 Put Fooocus style files, unchanged, into `DATA/styles/*.json`: a list of objects with `name`, `prompt` (`{prompt}` marks
 the place of the user's words; each line is a chunk of its own) and `negative_prompt`. A file named like a shipped
 family, such as `sdxl_styles_sai.json`, takes that family's place. Otherwise a shipped style wins over yours of the same
-name, as in Fooocus. `POST /v1/engines/refresh-models` reads the files again.
+name, as in Fooocus. Files that come, change or go count from the next request on.
 """
 
 
