@@ -11,7 +11,7 @@ from graphs.enhance_choice import AFTER, BEFORE, LAST_FILLED, Plan
 from graphs.geometry import diffused_size, goes_direct, upscaled_size, varied_size
 from graphs.images import ImageText, image_text
 from graphs.inpaint_choice import chosen_inpaint
-from graphs.inpaint_engine import Engine, installed_engine
+from graphs.inpaint_engine import Engine, engine_until, installed_engine
 from graphs.masks import find_mask
 from graphs.metadata_own import of_batch
 from graphs.model import base_model
@@ -132,8 +132,8 @@ class Line:
             catalog=catalog,
         )
         base = base_model(g, generation, stage.strength)
-        engine = self._engine(stage, generation)
-        base = with_engine(g, base, area, engine, None if self._main_is_inpainting() else 1.0)
+        engine = self._engine(stage.engine, generation)
+        base = with_engine(g, base, area, engine, engine_until(generation) if self._main_has_engine() else 1.0)
         text = image_text(generation, catalog, 0)
         positive, negative = encode_prompts(g, base, text, generation)
         latent = latent_of(g, base, area, stage.disable_initial_latent)
@@ -146,25 +146,20 @@ class Line:
             upto = replace(upto, uov_method=DISABLED)
         return Pass(replace(picture, image=taken), taken[1], text, generation, upto, mask)
 
-    def _engine(self, stage: EnhanceStage, generation: Generation) -> Engine | None:
-        preset = self.catalog.preset(self.request.preset or "initial") or self.catalog.preset_in_force
+    def _engine(self, asked: str | None, generation: Generation) -> Engine | None:
         warnings: list[str] = []
-        engine = installed_engine(
-            stage.engine, preset.inpaint_engine_version, generation.checkpoint, self.catalog, warnings
-        )
+        engine = installed_engine(asked, generation.default_engine, generation.checkpoint, self.catalog, warnings)
         for warning in warnings:
             self._warn(warning)
         return engine
 
-    def _main_is_inpainting(self) -> bool:
+    def _main_has_engine(self) -> bool:
         """Whether the job repaints with an engine that gives the end to the plain model; stages then do likewise."""
-        return (
-            self.request.inpaint is not None
-            and chosen(self.request) is None
-            and chosen_inpaint(self.request, []) is not None
-            and self.request.enhance is not None
-            and self.request.enhance.image is None
-        )
+        request = self.request
+        if request.inpaint is None or self.enhance.image is not None or chosen(request) is not None:
+            return False
+        repaints = chosen_inpaint(request, []) is not None
+        return repaints and self._engine(request.inpaint.engine, self.generation) is not None
 
     def _vary_or_upscale(
         self, method: Vary | Upscale, picture: Picture, request: GenerationRequest, upto: Enhance

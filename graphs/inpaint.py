@@ -7,7 +7,7 @@ from graphs.catalog import Catalog
 from graphs.image_prompts import chosen_prompts, show_preprocessed, steered
 from graphs.image_to_image import from_latent
 from graphs.inpaint_choice import Repaint, with_additional_prompt
-from graphs.inpaint_engine import installed_engine
+from graphs.inpaint_engine import UNTIL, engine_until, installed_engine
 from graphs.model import base_model
 from graphs.repainting import area_of, lacks_upscaler, latent_of, pasted, sized, with_engine
 from graphs.request import GenerationRequest
@@ -24,8 +24,9 @@ def inpaint(request: GenerationRequest, catalog: Catalog, repaint: Repaint, warn
     request = replace(request, prompt=with_additional_prompt(request.prompt, asked.additional_prompt))
     generation, found = resolve(request, catalog)
     warnings = [*warnings, *found]
-    preset = catalog.preset(request.preset or "initial") or catalog.preset_in_force
-    engine = installed_engine(asked.engine, preset.inpaint_engine_version, generation.checkpoint, catalog, warnings)
+    engine = installed_engine(asked.engine, generation.default_engine, generation.checkpoint, catalog, warnings)
+    if engine is not None and generation.refiner is None:
+        generation = replace(generation, refiner_switch=UNTIL)  # as Fooocus records it
     generation = sized(generation, repaint.height, repaint.width, repaint.respective_field, catalog)
     prompts = chosen_prompts(request, warnings)
     g = GraphBuilder()
@@ -48,7 +49,8 @@ def inpaint(request: GenerationRequest, catalog: Catalog, repaint: Repaint, warn
         return Compiled(g.build(), images, warnings, generation.preview, generation)
     if prompts and request.preprocessing.debug:
         return show_preprocessed(g, prompts, request, generation, catalog, warnings, like=area.crop["IMAGE"])
-    base = with_engine(g, base_model(g, generation, repaint.strength), area, engine)
+    base = base_model(g, generation, repaint.strength)
+    base = with_engine(g, base, area, engine, engine_until(generation))
     steering = steered(g, base, prompts, request, generation, catalog, like=area.crop["IMAGE"])
     base = steering.base
     latent = latent_of(g, base, area, asked.disable_initial_latent)

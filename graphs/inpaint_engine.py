@@ -6,8 +6,12 @@ from graphs.catalog import Catalog, is_tiny
 from graphs.inpaint_choice import ENGINES
 from graphs.known_files import INPAINT_FILES, TINY_HEAD, TINY_PATCH
 from graphs.names import find_file, find_folded
+from graphs.performance import PERFORMANCES
+from graphs.refiner import switch_at
 from graphs.request import Refused
+from graphs.resolve import Generation
 
+UNTIL = 0.8  # of the steps; then the model finishes without the engine, as if it were its own refiner
 HEAD = INPAINT_FILES["inpaint.head"]
 PATCHES = {version: INPAINT_FILES[f"inpaint.{version}"] for version in ("v1", "v2.5", "v2.6")}
 
@@ -45,6 +49,15 @@ def installed_engine(
             f"Get them into models/inpaint with: {_downloads(missing)}; or send inpaint_engine as None.",
         )
     return Engine(head, patch)
+
+
+def engine_until(generation: Generation) -> float:
+    """The share of the steps after which an engine is taken away, 1 for never.
+
+    The step is that of a refiner with a switch of 0.8: of the mode's own steps, or the one asked for by number.
+    """
+    switch = switch_at(PERFORMANCES[generation.performance].steps, UNTIL, generation.overwrite_switch)
+    return min(switch / generation.steps, 1.0)
 
 
 def _downloads(names: list[str]) -> str:

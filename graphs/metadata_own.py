@@ -54,6 +54,7 @@ DECIDED_BY: dict[str, tuple[str, ...]] = {
     "adm_scaler": ("adm_scaler_positive", "adm_scaler_negative", "adm_scaler_end"),
     "refiner": REFINER,
     "refiner_switch": ("refiner_switch",),
+    "overwrite_switch": ("overwrite_switch",),
     "sampler": ("sampler",),
     "scheduler": ("scheduler",),
 }
@@ -181,7 +182,7 @@ def _settings(generation: Generation) -> dict[str, Any]:
         "adm_scaler_end": end,
         "refiner_model": generation.refiner.checkpoint if generation.refiner else "None",
         "refiner_switch": generation.refiner_switch,
-        "overwrite_switch": generation.refiner.overwrite if generation.refiner else None,
+        "overwrite_switch": generation.overwrite_switch if generation.refiner else generation.overwrite_switch or None,
         "refiner_swap_method": generation.refiner.method if generation.refiner else "joint",
         "overwrite_step": -1 if generation.steps == mode.steps else generation.steps,
         "freeu": generation.freeu,

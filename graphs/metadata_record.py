@@ -72,8 +72,8 @@ def _values(generation: Generation, text: ImageText, loras: list[UsedLora], vers
         "refiner_model": stem(refiner.checkpoint) if refiner else "None",
         "refiner_switch": generation.refiner_switch,
     }
-    if refiner and refiner.overwrite > 0:
-        values["overwrite_switch"] = refiner.overwrite
+    if refiner and generation.overwrite_switch > 0:
+        values["overwrite_switch"] = generation.overwrite_switch
     if refiner and refiner.method != "joint":
         values["refiner_swap_method"] = refiner.method
     if generation.adaptive_cfg != generation.default_adaptive_cfg:

@@ -24,7 +24,6 @@ class Refinement(Struct, frozen=True):
     """A refiner, with nothing left open. switch, upscale_switch: the step from which it works, in upscaling another.
 
     family: as `Catalog.family_of` says. interposer: the file that leads to its latents, "" where they are the base's.
-    overwrite: the step that was asked for by number, 0 for none.
     """
 
     checkpoint: str
@@ -33,7 +32,6 @@ class Refinement(Struct, frozen=True):
     switch: int
     upscale_switch: int
     interposer: str = ""
-    overwrite: int = 0
 
 
 class Refining(Struct, frozen=True):
@@ -71,17 +69,22 @@ def chosen_refiner(
             'Choose another one, or "None".',
         )
     share = preset.refiner_switch if request.refiner_switch is None else request.refiner_switch
-    overwrite = preset.overwrite_switch if request.overwrite_switch is None else request.overwrite_switch
+    overwrite = overwritten_switch(request, preset)
     family = catalog.family_of(found) or "sdxl"
     return Refinement(
         found,
         family,
         _method(request.refiner_swap_method, warnings),
-        _switch(mode.steps, share, overwrite),
-        _switch(mode.upscale_steps, share, overwrite),
+        switch_at(mode.steps, share, overwrite),
+        switch_at(mode.upscale_steps, share, overwrite),
         catalog.file_for("interposer", "refiner_model", base) if family == "sd1" else "",
-        ceil(max(overwrite, 0)),
     )
+
+
+def overwritten_switch(request: GenerationRequest, preset: Preset) -> int:
+    """The step that was asked for by number, 0 for none; a fraction counts as the next whole one."""
+    asked = preset.overwrite_switch if request.overwrite_switch is None else request.overwrite_switch
+    return ceil(max(asked, 0))
 
 
 def _method(asked: str, warnings: list[str]) -> Method:
@@ -92,9 +95,9 @@ def _method(asked: str, warnings: list[str]) -> Method:
     return "joint"
 
 
-def _switch(steps: int, share: float, overwrite: float) -> int:
+def switch_at(steps: int, share: float, overwrite: int) -> int:
     """The step to switch at: of the mode's own steps, whatever overwrites their number; halves go to the even one."""
-    return ceil(overwrite) if overwrite > 0 else round(steps * share)
+    return overwrite or round(steps * share)
 
 
 def share_of(refinement: Refinement | None, steps: int, denoise: float) -> str:

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from graphs.builder import GraphBuilder, Link, Node
 from graphs.catalog import Catalog, native_px
 from graphs.geometry import class_of, inpainted_size
-from graphs.inpaint_engine import Engine
+from graphs.inpaint_engine import UNTIL, Engine
 from graphs.model import Base
 from graphs.resolve import Generation
 
@@ -42,14 +42,14 @@ def area_of(
     return Area(picture, mask, crop, start)
 
 
-def with_engine(g: GraphBuilder, base: Base, area: Area, engine: Engine | None, until: float | None = None) -> Base:
-    """Let the model see the mask and its surroundings. until: share of the steps; None for the engine's own.
+def with_engine(g: GraphBuilder, base: Base, area: Area, engine: Engine | None, until: float) -> Base:
+    """Let the model see the mask and its surroundings. until: share of the steps, 1 for all of them.
 
     A refiner that works alone has no engine.
     """
     if engine is None or base.alone:
         return base
-    ending = {} if until is None else {"until": until}
+    ending = {} if until == UNTIL else {"until": until}
     model = g.ApplyInpaintEngine(
         model=base.model,
         vae=base.vae,

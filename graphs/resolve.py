@@ -15,7 +15,7 @@ from graphs.names import UnknownName, did_you_mean, find_folded
 from graphs.performance import PERFORMANCES, Performance, performance
 from graphs.presets import Preset
 from graphs.prompts import split_lines
-from graphs.refiner import Refinement, chosen_refiner
+from graphs.refiner import Refinement, chosen_refiner, overwritten_switch
 from graphs.request import MAX_SEED, SAMPLERS, SCHEDULERS, FreeU, GenerationRequest, Lora, Refused
 from graphs.sizes import check_size
 from graphs.styles import EXPANSION
@@ -58,6 +58,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     sampler: str
     scheduler: str
     refiner_switch: float
+    overwrite_switch: int  # the step, of a refiner or an inpaint engine; 0: the share decides, or nothing switches
 
     save_extension: str
     save_name: str
@@ -95,6 +96,8 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
     checkpoint = installed_checkpoint(request, preset, catalog, warnings)
     main, loras = installed_loras(request, preset, mode, main, checkpoint, catalog, warnings)
     width, height = _size(request, preset)
+    refiner = chosen_refiner(request, preset, mode, checkpoint, catalog, warnings)
+    switches = refiner is not None or request.inpaint is not None or request.enhance is not None
     generation = Generation(
         request=request,
         **_words(request, preset, main, extra, checkpoint, catalog, warnings),
@@ -108,7 +111,8 @@ def resolve(request: GenerationRequest, catalog: Catalog) -> tuple[Generation, l
         clip_skip=given(request.clip_skip, preset.clip_skip),
         freeu=request.freeu,
         default_engine=preset.inpaint_engine_version,
-        refiner=chosen_refiner(request, preset, mode, checkpoint, catalog, warnings),
+        refiner=refiner,
+        overwrite_switch=overwritten_switch(request, preset) if switches else 0,
         width=width,
         height=height,
         **_sampling(request, preset, mode, warnings),

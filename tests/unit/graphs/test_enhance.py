@@ -1,5 +1,7 @@
 """What enhancing adds to a flow's graph, and what is refused."""
 
+import dataclasses
+
 import pytest
 from msgspec.structs import replace
 
@@ -53,6 +55,23 @@ def test_pictures_of_the_flow_come_first_then_each_one_s_stages():
     final = compiled(replace(REQUEST, image_number=2), stages=[FOUND], save_final_only=True)
     assert saved_from(final) == ["TakeIfMasked"] * 2
     assert [image.index for image in final.images] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("main", "ends"),
+    [
+        ({}, [1.0]),
+        ({"input_image": OWN, "inpaint": Inpaint(mask="m.png", engine="None")}, [1.0]),
+        ({"input_image": OWN, "inpaint": Inpaint(mask="m.png")}, [0.8, 0.8]),
+        ({"input_image": OWN, "inpaint": Inpaint(mask="m.png"), "overwrite_switch": 15}, [0.5, 0.5]),
+    ],
+)
+def test_an_engine_works_to_the_end_unless_the_main_flow_has_one(main, ends):
+    """Fooocus behaviour §5.8: the synthetic refiner is only there if the main job made it."""
+    engine = ("focal-tiny-inpaint-head.pth", "focal-tiny-inpaint.fooocus.patch")
+    catalog = dataclasses.replace(CATALOG, inpaint_models=engine)
+    result = compile_request(replace(REQUEST, enhance=Enhance(stages=[FOUND]), **main), catalog)
+    assert [inputs.get("until", 0.8) for inputs in all_inputs(result, "ApplyInpaintEngine")] == ends
 
 
 def test_every_pass_uses_the_seed_of_the_job():

@@ -1,12 +1,14 @@
 """What inpaint requests are turned into, and which are refused."""
 
 import dataclasses
+import json
 
 import pytest
 from msgspec.structs import replace
 
 from graphs.catalog import Catalog
 from graphs.flows import compile_request
+from graphs.metadata_fooocus import read as read_values
 from graphs.request import GenerationRequest, Inpaint, InputImage, Refused
 from graphs.wildcards import Wildcards
 
@@ -109,6 +111,30 @@ def test_the_tiny_model_has_one_engine_for_all(engine):
     (engined,) = (node for node in nodes if node.class_type == "ApplyInpaintEngine")
     assert (engined.inputs["head"], engined.inputs["patch"]) == files
     assert "ApplyInpaintEngine" not in kinds(compiled(catalog, mask="m.png", engine="None"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "until"),
+    [
+        ({}, 0.8),
+        ({"performance": "Lightning"}, 3 / 4),  # round(4 · 0.8)
+        ({"overwrite_switch": 12}, 12 / 30),
+        ({"overwrite_step": 60}, 24 / 60),  # of the mode's own 30 steps
+        ({"overwrite_step": 10}, 1.0),
+    ],
+)
+def test_an_engine_ends_where_a_refiner_would_begin_with_a_switch_of_0_8(asked, until):
+    """Fooocus behaviour §1.6, §5.4.6, §9.3."""
+    catalog = dataclasses.replace(
+        TINY,
+        inpaint_models=("focal-tiny-inpaint-head.pth", "focal-tiny-inpaint.fooocus.patch"),
+        loras=("focal-tiny-lightning.safetensors",),
+    )
+    result = compile_request(replace(REQUEST, inpaint=Inpaint(mask="m.png"), **asked), catalog)
+    assert inputs(result, "ApplyInpaintEngine").get("until", 0.8) == pytest.approx(until)
+    said = json.loads(inputs(result, "SaveGeneration")["metadata"])
+    assert said["refiner_switch"] == 0.8
+    assert (read_values(said).overwrite_switch or 0) == asked.get("overwrite_switch", 0)
 
 
 def test_missing_engine_files_are_named():
