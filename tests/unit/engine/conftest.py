@@ -10,6 +10,7 @@ import pytest
 from engine import Graph, NodeSpec, Registry, RunContext, spec_of
 from engine.cache import ResultCache
 from engine.executor import Executor, RunResult
+from tests.unit.engine import sums
 
 
 class Machine:
@@ -47,3 +48,8 @@ def machine() -> type[Machine]:
 def n() -> Callable[..., dict[str, Any]]:
     """Writes one node of a graph."""
     return entry
+
+
+@pytest.fixture(autouse=True)
+def _forget_calls() -> None:
+    sums.calls.clear()
