@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect as types
 
-from api.errors import Fault, InvalidRequest, shown
+from api.errors import MOST_FAULTS, Fault, InvalidRequest, shown
 
 T = TypeVar("T", bound=msgspec.Struct)
 Loc = tuple[str | int, ...]
@@ -33,8 +33,8 @@ class _Refused(Exception):
         super().__init__(msg)
         self.type, self.msg, self.ctx = type, msg, ctx
 
-    def at(self, loc: Loc, value: Any) -> Fault:
-        return Fault(self.type, loc, self.msg, shown(value), self.ctx or msgspec.UNSET)
+    def at(self, loc: Loc, value: Any, reading: "_Reading") -> None:
+        reading.refuse(self.type, loc, self.msg, value, self.ctx or msgspec.UNSET)
 
 
 def decode(cls: type[T], data: Any, loc: Loc = ("body",), bounds: Bounds | None = None) -> T:
@@ -44,17 +44,24 @@ def decode(cls: type[T], data: Any, loc: Loc = ("body",), bounds: Bounds | None 
     """
     reading = _Reading(bounds or {})
     value = _struct(_plan(cls), data, loc, reading)
-    if reading.faults:
-        raise InvalidRequest(reading.faults)
+    if reading.found:
+        raise InvalidRequest(reading.faults, reading.found - len(reading.faults))
     return value
 
 
 class _Reading:
-    """One decoding: the bounds that hold for it, the faults found so far."""
+    """One decoding: the bounds that hold for it, how many faults it found, and the first MOST_FAULTS of them."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
+        self.found = 0
         self.faults: list[Fault] = []
+
+    def refuse(self, type: str, loc: Loc, msg: str, value: Any, ctx: Any = msgspec.UNSET) -> None:
+        """Note a fault. Millions of them cost no memory."""
+        self.found += 1
+        if self.found <= MOST_FAULTS:
+            self.faults.append(Fault(type, loc, msg, shown(value), ctx))
 
     def bound(self, cls: type, field: types.Field) -> types.Type:
         """The field's type, with the bounds of this decoding."""
@@ -72,11 +79,11 @@ def _plan(cls: type[msgspec.Struct]) -> types.StructType:
 def _struct(plan: types.StructType, data: Any, loc: Loc, reading: _Reading) -> Any:
     if not isinstance(data, Mapping):
         msg = "Input should be a valid dictionary or object to extract fields from"
-        reading.faults.append(Fault("model_attributes_type", loc, msg, shown(data)))
+        reading.refuse("model_attributes_type", loc, msg, data)
         return None
     aliases: dict[str, tuple[str, ...]] = getattr(plan.cls, "ALIASES", {})
     values: dict[str, Any] = {}
-    before = len(reading.faults)
+    before = reading.found
     for field in plan.fields:
         names = (field.name, *aliases.get(field.name, ()))
         name = next((n for n in names if data.get(n) is not None), None)
@@ -85,8 +92,8 @@ def _struct(plan: types.StructType, data: Any, loc: Loc, reading: _Reading) -> A
         elif _may_be_null(field.type) and any(n in data for n in names):
             values[field.name] = None
         elif field.required:
-            reading.faults.append(Fault("missing", (*loc, field.name), "Field required", shown(dict(data))))
-    return plan.cls(**values) if len(reading.faults) == before else None
+            reading.refuse("missing", (*loc, field.name), "Field required", dict(data))
+    return plan.cls(**values) if reading.found == before else None
 
 
 def _may_be_null(kind: types.Type) -> bool:
@@ -106,7 +113,7 @@ def _value(kind: types.Type, value: Any, loc: Loc, reading: _Reading) -> Any:
     try:
         return _read(extra, _scalar(kind, value, extra))
     except _Refused as refused:
-        reading.faults.append(refused.at(loc, value))
+        refused.at(loc, value, reading)
     return None
 
 
@@ -114,14 +121,14 @@ def _list(kind: types.ListType, value: Any, loc: Loc, reading: _Reading, extra: 
     if isinstance(value, str) and extra.get("lone"):
         value = [value]
     if not isinstance(value, list):
-        reading.faults.append(Fault("list_type", loc, "Input should be a valid list", shown(value)))
+        reading.refuse("list_type", loc, "Input should be a valid list", value)
         return None
-    before = len(reading.faults)
+    before = reading.found
     items = [_value(kind.item_type, item, (*loc, i), reading) for i, item in enumerate(value)]
     try:
-        return _read(extra, items) if len(reading.faults) == before else None
+        return _read(extra, items) if reading.found == before else None
     except _Refused as refused:
-        reading.faults.append(refused.at(loc, value))
+        refused.at(loc, value, reading)
         return None
 
 

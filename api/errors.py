@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from engine.errors import FocalError
 
+MOST_FAULTS = 100  # that an answer names; of the others it says how many there are
 INPUT_SHOWN = 200  # characters of a refused value that are echoed
 _AS_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 STATUS: dict[str, int] = {
@@ -45,14 +46,24 @@ class Fault(msgspec.Struct, omit_defaults=True):
 
 
 class InvalidRequest(FocalError):
-    """A request refused by its schema; carries every fault at once."""
+    """A request refused by its schema; carries its faults at once, the first MOST_FAULTS of them.
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    left_out: how many more there are; a last fault says so.
+    """
+
+    def __init__(self, faults: Sequence[Fault], left_out: int = 0) -> None:
         named = ", ".join(".".join(map(str, fault.loc)) for fault in faults[:5])
         super().__init__(
             "invalid_request", f"The request is not valid: {named}.", "Correct the fields named in detail."
         )
-        self.faults = list(faults)
+        self.faults = list(faults[:MOST_FAULTS])
+        if left_out := left_out + max(0, len(faults) - MOST_FAULTS):
+            self.faults.append(_more(left_out))
+
+
+def _more(left_out: int) -> Fault:
+    msg = f"{left_out} more {'error was' if left_out == 1 else 'errors were'} found and left out"
+    return Fault("too_many_errors", ("body",), msg, ctx={"left_out": left_out})
 
 
 class BodyTooLarge(FocalError):

@@ -59,7 +59,7 @@ class _Schemas:
                 words = words_of(name)
                 if words and "description" not in field:
                     field["description"] = words
-                if words and words.startswith("A picture") and not field.get("type"):
+                if words and words.startswith("A picture") and not field.keys() & {"type", "anyOf"}:
                     field.update(PICTURE_TEXT | {"description": f"{words} {PICTURE_TEXT['description']}"})
 
     def of(self, type: Any) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _give_items(schema: Any) -> None:
 def _types(operations: Iterable[Operation]) -> Iterable[Any]:
     seen: set[int] = set()
     for operation in operations:
-        answers = (answer.type for answer in operation.answers.values())
+        answers = (type for answer in operation.answers.values() for type in (answer.type, *answer.others))
         for type in (operation.query, operation.body, operation.form, *answers):
             if type is not None and id(type) not in seen:
                 seen.add(id(type))
@@ -160,7 +160,8 @@ def _answer(answer: Answer, schemas: _Schemas) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if answer.type is not None:
         example = {} if answer.example is UNSET else {"example": msgspec.to_builtins(answer.example)}
-        content[JSON] = {"schema": schemas.of(answer.type), **example}
+        found = [schemas.of(type) for type in (answer.type, *answer.others)]
+        content[JSON] = {"schema": {"anyOf": found} if answer.others else found[0], **example}
     for media in answer.media:
         if media == "text/event-stream":
             content[media] = {"schema": EVENT}

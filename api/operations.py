@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
-from api.errors import Fault
+from api.errors import MOST_FAULTS, Fault
 
 JSON = "application/json"
 FORM = "multipart/form-data"
@@ -16,7 +16,7 @@ PICTURES = ("image/png", "image/jpeg", "image/webp")
 
 
 class ValidationErrors(Struct):
-    """Every reason why a request was refused."""
+    """Why a request was refused, fault by fault."""
 
     detail: list[Fault]
 
@@ -28,10 +28,12 @@ class Detail(Struct):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """One status of an operation. type: of the JSON body; None where it is no JSON. media: other media types."""
+    """One status of an operation. type: of the JSON body; None where it is no JSON. others: further types that it may
+    have. media: other media types."""
 
     description: str
     type: Any = None
+    others: tuple[Any, ...] = ()
     media: tuple[str, ...] = ()
     example: Any = UNSET
 
@@ -71,7 +73,7 @@ def refusals(*, body: bool = False) -> dict[int, Answer]:
     found = {
         403: Answer(description="The key is missing or wrong.", type=Detail, example=Detail("Forbidden")),
         422: Answer(
-            description="The request is not valid; every fault is listed.",
+            description=f"The request is not valid; its faults are listed, the first {MOST_FAULTS} of them.",
             type=ValidationErrors,
             example=msgspec.to_builtins(faults),
         ),

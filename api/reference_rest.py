@@ -92,7 +92,7 @@ def _type(schema: dict[str, Any], shown: set[str]) -> str:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         shown.add(name)
-        return f"[{name}](#{name.lower()})"
+        return f"[{name}](#{name.lower().replace('.', '')})"
     if "anyOf" in schema:
         return " or ".join(_type(one, shown) for one in schema["anyOf"])
     if "enum" in schema:

@@ -6,7 +6,7 @@ import pytest
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.decode import decode
-from api.errors import InvalidRequest
+from api.errors import MOST_FAULTS, Fault, InvalidRequest
 
 
 class Inner(Struct):
@@ -85,6 +85,22 @@ def test_all_faults_are_reported_at_once_with_their_places():
         ("less_than_equal", ("body", "items", 1, "weight")),
         ("model_attributes_type", ("body", "items", 2)),
     ]
+
+
+def test_of_very_many_faults_the_first_are_told_and_the_others_counted():
+    with pytest.raises(InvalidRequest) as refused:
+        decode(Outer, {"items": [5] * 5000, "count": 99})
+    *told, last = refused.value.faults
+    assert [fault.loc for fault in told[:2]] == [("body", "count"), ("body", "items", 0)]
+    assert (len(told), last.type, last.ctx) == (MOST_FAULTS, "too_many_errors", {"left_out": 5001 - MOST_FAULTS})
+    assert "4901 more errors" in last.msg
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, []), (MOST_FAULTS, []), (MOST_FAULTS + 1, [1])])
+def test_nothing_is_counted_that_is_told(count, more):
+    faults = InvalidRequest([Fault("missing", ("body",), "Field required")] * count).faults
+    assert [fault.ctx["left_out"] for fault in faults[MOST_FAULTS:]] == more
+    assert len(faults) == count
 
 
 def test_unknown_fields_and_nulls_count_as_not_given():

@@ -4,6 +4,7 @@ Strictly means as a client does that a generator wrote: a documented status, a d
 key, no missing one, and no number where text is promised.
 """
 
+import base64
 import copy
 import json
 from typing import Any
@@ -165,6 +166,22 @@ def test_jobs_that_fail_stop_or_find_the_queue_full(make_client, document):
     walker.ask("post", "/v1/generation/stop", 200)
     assert poll(walker.client, id)["job_result"][0]["finish_reason"] == "USER_CANCEL"
     walker.ask("get", "/v1/generation/query-job", 200, params={"job_id": id})
+
+
+def test_the_persistent_history_of_every_contracts_jobs(make_client, document):
+    walker = Walker(make_client(persistent=True), document)
+    sent = f"data:image/png;base64,{base64.b64encode(picture(40, 24)).decode()}"
+    stage = {"enhance_enabled": True, "enhance_mask_model": "u2net"}
+    ours = {"prompt": "a", "input_image": sent, "outpaint_selections": ["Left"], "image_prompts": [{"cn_img": sent}]}
+    walker.ask("post", "/v2/generation/image-inpaint-outpaint", 200, json=ours)
+    enhanced = {"enhance_input_image": sent, "enhance_checkbox": True, "enhance_ctrls": [stage]}
+    walker.ask("post", GENERATE, 200, json=enhanced | {"prompt": "boom", "overwrite_switch": 0.5})
+    done = walker.ask("post", TEXT_TO_IMAGE, 200, json={"prompt": "a", "async_process": True})["job_id"]
+    graph = walker.client.get(f"/v1/engines/jobs/{done}/graph").json()
+    poll(walker.client, walker.client.post("/prompt", json={"prompt": graph}).json()["prompt_id"])
+    history = walker.ask("get", "/v1/generation/job-history", 200)["history"]
+    assert [len(entry["params"]) > 20 for entry in history] == [False, True, True, True]
+    assert {entry["task_info"]["finish_reason"] for entry in history} == {"SUCCESS", "ERROR"}
 
 
 def test_the_routes_around_jobs(walker):

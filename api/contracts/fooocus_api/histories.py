@@ -6,6 +6,7 @@ from anyio import to_thread
 from msgspec import UNSET
 
 from api.contracts.fooocus_api import replies
+from api.contracts.fooocus_api.replies import History, PersistentHistory
 from api.contracts.fooocus_api.schemas import JobHistory
 from api.retention import remove_files
 from api.services import Services
@@ -27,7 +28,7 @@ async def queue_summary(served: Services) -> dict[str, Any]:
     }
 
 
-async def history(served: Services, query: JobHistory) -> dict[str, Any]:
+async def history(served: Services, query: JobHistory) -> History | PersistentHistory:
     """Open jobs and finished ones: all of these, oldest first; with --persistent page by page, newest first."""
     open_jobs = await _open_jobs(served, query)
     entries = [replies.history_entry(job) for job in open_jobs]
@@ -35,9 +36,9 @@ async def history(served: Services, query: JobHistory) -> dict[str, Any]:
         finished = await _finished(served, query, newest_first=True, always_paged=True)
         settings = served.settings
         told = await to_thread.run_sync(lambda: [replies.persistent_entry(job, settings) for job in finished])
-        return {"history": told, "queue": entries}
+        return PersistentHistory(told, entries)
     finished = await _finished(served, query, newest_first=False, always_paged=False)
-    return {"queue": entries, "history": [replies.history_entry(job) for job in finished]}
+    return History(entries, [replies.history_entry(job) for job in finished])
 
 
 async def delete_job(served: Services, job_id: str) -> str:

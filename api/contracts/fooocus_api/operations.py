@@ -6,7 +6,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from api import fields
 from api.contracts.fooocus_api import image_schemas, replies, schemas
-from api.contracts.fooocus_api.replies import AsyncJob, GeneratedImage
+from api.contracts.fooocus_api.replies import AsyncJob, GeneratedImage, History, HistoryEntry, PersistentHistory
 from api.operations import PICTURES, Answer, Detail, Operation, refusals
 
 TAG = "Fooocus-API"
@@ -233,9 +233,10 @@ def _jobs() -> list[Operation]:
             query=schemas.JobHistory,
             answers={
                 200: Answer(
-                    description="`queue` and `history`, or what was done.",
-                    type=dict[str, Any],
-                    example={"queue": [], "history": []},
+                    description="What waits and what is finished, with more under --persistent; or what was done.",
+                    type=History,
+                    others=(PersistentHistory, Message),
+                    example=History([], [HistoryEntry(JOB_ID, 1763719200000, 1763719200009, 1763719204000, True)]),
                 ),
                 **refused,
             },

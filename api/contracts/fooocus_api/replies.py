@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from api import results
-from api.contracts.fooocus_api.history_params import history_params
+from api.contracts.fooocus_api.history_params import HistoryParams, history_params
 from api.progress_board import Shown
 from api.settings import Settings
 from api.settled import request_of
@@ -47,6 +47,40 @@ class HistoryEntry(Struct):
     start_mills: int
     finish_mills: int
     is_finished: bool
+
+
+class History(Struct):
+    """What waits or runs, in the queue's order; what is finished, oldest first."""
+
+    queue: list[HistoryEntry]
+    history: list[HistoryEntry]
+
+
+class TaskInfo(Struct):
+    """What came of a job; times in Unix milliseconds, date_time in the server's own zone."""
+
+    task_id: str
+    task_type: str
+    task_in_queue_mills: int
+    task_start_mills: int
+    task_finish_mills: int
+    result_url: str
+    finish_reason: FinishReason
+    date_time: str
+
+
+class PersistentEntry(Struct):
+    """A finished job under --persistent: what was asked, and what came of it."""
+
+    params: HistoryParams
+    task_info: TaskInfo
+
+
+class PersistentHistory(Struct):
+    """The answer under --persistent: what is finished, newest first, page by page; what waits or runs."""
+
+    history: list[PersistentEntry]
+    queue: list[HistoryEntry]
 
 
 class Record(Struct):
@@ -125,24 +159,23 @@ def history_entry(job: Job) -> HistoryEntry:
     return HistoryEntry(job.id, job.created_ms, job.started_ms, job.finished_ms, job.is_final)
 
 
-def persistent_entry(job: Job, settings: Settings) -> dict[str, Any]:
-    """A finished job in the form of --persistent: what was asked, and what came of it."""
+def persistent_entry(job: Job, settings: Settings) -> PersistentEntry:
     made = images(job, settings, with_base64=False)
     request = request_of(job)
     finished = time.localtime(job.finished_ms / 1000)
-    return {
-        "params": history_params(request, require_base64=record_of(job).require_base64) if request else {},
-        "task_info": {
-            "task_id": job.id,
-            "task_type": job.kind,
-            "task_in_queue_mills": job.created_ms,
-            "task_start_mills": job.started_ms,
-            "task_finish_mills": job.finished_ms,
-            "result_url": ",".join(image.url for image in made if image.url),
-            "finish_reason": made[-1].finish_reason if made else "SUCCESS",
-            "date_time": time.strftime("%Y-%m-%d %H:%M:%S", finished),
-        },
-    }
+    return PersistentEntry(
+        history_params(request, require_base64=record_of(job).require_base64) if request else HistoryParams(),
+        TaskInfo(
+            task_id=job.id,
+            task_type=job.kind,
+            task_in_queue_mills=job.created_ms,
+            task_start_mills=job.started_ms,
+            task_finish_mills=job.finished_ms,
+            result_url=",".join(image.url for image in made if image.url),
+            finish_reason=made[-1].finish_reason if made else "SUCCESS",
+            date_time=time.strftime("%Y-%m-%d %H:%M:%S", finished),
+        ),
+    )
 
 
 def webhook_body(job: Job, settings: Settings) -> dict[str, Any]:

@@ -145,13 +145,12 @@ def _steering(pictures: Pictures) -> list[Any]:
 
 async def _prompts(body: Any, reader: Reader) -> list[tuple[ImagePrompt, ReadImage, tuple[float, float]]]:
     """Those that have a picture; of the list and the numbered fields, the first four."""
-    found = []
     listed = getattr(body, "image_prompts", [])
-    for prompt, loc, numbers in [*_numbered(body), *_listed(listed)]:
-        if len(found) < len(schemas.SLOTS) and not is_absent(prompt.cn_img):
-            image = await reader.read(prompt.cn_img, loc)
-            found += [(prompt, image, numbers)] if image is not None else []
-    return found
+    sent = [slot for slot in (*_numbered(body), *_listed(listed)) if not is_absent(slot[0].cn_img)]
+    found = [
+        (prompt, await reader.read(prompt.cn_img, loc), numbers) for prompt, loc, numbers in sent[: len(schemas.SLOTS)]
+    ]
+    return [(prompt, image, numbers) for prompt, image, numbers in found if image is not None]
 
 
 def _listed(prompts: Sequence[ImagePrompt]) -> list[tuple[ImagePrompt, Any, tuple[float, float]]]:
