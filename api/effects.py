@@ -8,7 +8,7 @@ from graphs.request import GenerationRequest
 from graphs.resolve import Generation
 
 VARYING, PROMPTING, PAINTING, MASKING = "vary and upscale", "image prompts", "inpaint", "enhance stages"
-MIXING = "image prompts beside another picture"
+MIXING, SWITCHING = "image prompts beside another picture", "a refiner or an inpaint engine"
 # Advanced setting → what it is about. Those that are not here act on every picture.
 ABOUT: Mapping[str, str] = {
     **dict.fromkeys(("overwrite_vary_strength", "overwrite_upscale_strength"), VARYING),
@@ -29,7 +29,8 @@ ABOUT: Mapping[str, str] = {
         PAINTING,
     ),
     **dict.fromkeys(("debugging_dino", "debugging_enhance_masks_checkbox", "dino_erode_or_dilate"), MASKING),
-    **dict.fromkeys(("refiner_swap_method", "overwrite_switch"), "a refiner"),
+    "refiner_swap_method": "a refiner",
+    "overwrite_switch": SWITCHING,
     "generate_image_grid": "several pictures",
 }
 NEVER: Mapping[str, str] = {"disable_intermediate_results": "results are reported when the job ends"}
@@ -57,6 +58,7 @@ def _about(generation: Generation, request: GenerationRequest) -> set[str]:
         MIXING: bool(request.image_prompts) and request.input_image is not None,
         MASKING: enhance is not None,
         "a refiner": generation.refiner is not None,
+        SWITCHING: generation.overwrite_switch > 0,
         "several pictures": generation.image_number > 1 or enhance is not None,
     }
     return {what for what, is_so in answers.items() if is_so}
