@@ -12,17 +12,7 @@ from models.lora import load_lora
 from models.memory import Residency
 from models.sdxl import Clip, Model, add_lora, load_checkpoint
 from tests.parity.random_sdxl import write_checkpoint
-from tests.unit.models.lora_kinds import (
-    CONV,
-    FLAT,
-    KINDS,
-    NORM,
-    RANK,
-    TEXT,
-    kohya,
-    noise,
-    product,
-)
+from tests.unit.models.lora_kinds import CONV, FLAT, KINDS, NORM, RANK, TEXT, kohya, noise, product
 
 TOLERANCE = 1e-5
 
