@@ -74,8 +74,8 @@ def _above_zero(number: Any) -> Any:
 
 
 def _loras(asked: Sequence[Lora], most: int, catalog: Catalog) -> list[Lora]:
-    used = [(lora, find_file(lora.name, catalog.loras)) for lora in asked if lora.used][:most]
-    return [replace(lora, name=file) for lora, file in used if file]
+    used = [lora for lora in asked if lora.used][:most]
+    return [replace(lora, name=file) for lora in used if (file := find_file(lora.name, catalog.loras))]
 
 
 def _with_numbers(prompt: ImagePrompt) -> ImagePrompt:

@@ -5,6 +5,9 @@ from difflib import get_close_matches
 from pathlib import PurePosixPath
 
 
+LONGEST_TYPO = 300  # characters that are compared; a request may send megabytes as a name
+
+
 class UnknownName(str):
     """A warning about a name that nothing answers to. field: of the GenerationRequest that gave it."""
 
@@ -41,5 +44,5 @@ def find_file(name: str, files: Sequence[str]) -> str | None:
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest name, or nothing."""
     by_fold = {entry.casefold(): entry for entry in names}
-    close = get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.6)
+    close = get_close_matches(name[:LONGEST_TYPO].casefold(), by_fold, n=1, cutoff=0.6)
     return f" Did you mean {by_fold[close[0]]!r}?" if close else ""

@@ -22,3 +22,14 @@ def test_a_file_is_found_by_path_by_name_and_by_stem():
 def test_a_typing_error_gets_a_suggestion_and_nonsense_gets_none():
     assert did_you_mean("karas", ["karras", "normal"]) == " Did you mean 'karras'?"
     assert did_you_mean("zzz", ["karras", "normal"]) == ""
+
+
+class Endless(str):
+    """A name of megabytes."""
+
+    def casefold(self) -> str:
+        raise AssertionError("it was read whole")
+
+
+def test_only_the_beginning_of_a_name_is_compared():
+    assert did_you_mean(Endless("karas"), ["karras", "normal"]) == " Did you mean 'karras'?"
