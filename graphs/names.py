@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 
-
 LONGEST_TYPO = 300  # characters that are compared; a request may send megabytes as a name
 
 
