@@ -38,15 +38,16 @@ class Asides:
         while (call := self._next()) is not None:
             self._send(self._run(call))
 
-    def run_inside(self) -> None:
+    def run_inside(self, stop: threading.Event) -> None:
         """Make all calls that wait, inside a job: its run calls this where it can be held up.
 
-        Nothing happens in a thread that a node started and in an event loop, where no graph can run; the next call
-        comes from elsewhere. What finds no memory beside the job is made again when the job has ended.
+        stop: the job's own; one that shall stop is held up no more. Nothing happens in a thread that a node started and
+        in an event loop, where no graph can run; the next call comes from elsewhere. What finds no memory beside the
+        job is made again when the job has ended.
         """
         if self._waiting.empty() or threading.get_ident() != self._thread or _in_event_loop():
             return
-        while (call := self._next()) is not None:
+        while not stop.is_set() and (call := self._next()) is not None:
             answer = self._run(call)
             if answer.error_code == OUT_OF_MEMORY:
                 self._later(call)

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 MAX_STRIKES = 2
 """Workers that may die under one job; after the last it is failed, and the queue goes on."""
 
+FORGIVEN_STARTS = 3
+"""From this start of a job on, a worker's death counts even where a graph beside the queue may have been the cause."""
+
 RETRY_STORE_S = (0.05, 0.2, 1.0, 5.0)
 """Pauses between tries to keep a job's end while the storage refuses; the last one is repeated."""
 
@@ -181,10 +184,10 @@ class Dispatcher:
     async def _after_death(self, active: Active, error: FocalError) -> None:
         """Queue a job again whose worker died under it; end it when that was its last chance.
 
-        It is not held against a job that the worker had a graph beside the queue to run as well.
+        The first times, it is not held against a job that the worker had a graph beside the queue to run as well.
         """
         job, record = active.job, active.record
-        strike = not (isinstance(error, WorkerDied) and error.beside)
+        strike = not (isinstance(error, WorkerDied) and error.beside) or job.attempt >= FORGIVEN_STARTS
         if active.stopping:
             await self._finish(active, record.outcome())
         elif job.strikes + strike < MAX_STRIKES:

@@ -125,7 +125,7 @@ class WorkerProcess:
         """Ask the worker, also while it runs a graph. Raises CallFailed with its error, or WorkerDied."""
         call_id = next(self._call_ids)
         self._calls[call_id] = answer = asyncio.get_running_loop().create_future()
-        if method == "run_aside":
+        if method == "run_aside" and not arguments.get("alone"):  # one that shall be alone never runs beside a job
             self._asides.add(call_id)
         try:
             self._send(Call(call_id, method, arguments))

@@ -1,9 +1,8 @@
 """The worker process: `python -m engine.jobs.worker --fd N`, started by `WorkerProcess`, one per device.
 
 The main thread runs graphs, small ones beside the queue also inside a job (see `Asides`). A reader thread takes what
-the API process says meanwhile: interrupts, calls, pings. When
-the API process is gone the worker ends at once, in the middle of whatever it does: the job is in the store, and the
-next server runs it again.
+the API process says meanwhile: interrupts, calls, pings. When the API process is gone the worker ends at once, in the
+middle of whatever it does: the job is in the store, and the next server runs it again.
 """
 
 import argparse
@@ -122,7 +121,7 @@ class Worker:
                 interrupt,
                 lambda event: self._channel.send(Happened(event)),
                 skip=skip,
-                meanwhile=self._asides.run_inside,
+                meanwhile=lambda: self._asides.run_inside(interrupt),
             )
         except Exception as error:  # not a node's fault, those are events: the engine's own, and the job must end
             log.exception("The run of job %s failed", run.job_id)
@@ -134,9 +133,8 @@ class Worker:
     def _run_aside(
         self, bench: Workbench, run_id: str, graph: dict[str, Any], outputs: list[str], alone: bool = False
     ) -> UiByNode:
-        interrupt = self._interrupts.setdefault(run_id, threading.Event())
         try:
-            return bench.run_aside(Run(run_id, 0, graph, tuple(outputs), {"previews": False}), interrupt)
+            return bench.run_aside(Run(run_id, 0, graph, tuple(outputs), {"previews": False}), self._interrupts[run_id])
         finally:
             del self._interrupts[run_id]
 
@@ -144,7 +142,8 @@ class Worker:
         self._channel.send(self._answer_to(call))
 
     def _answer_later(self, call: Call) -> None:
-        """Answer when no job runs."""
+        """Answer when no job runs. Until then it can be given up."""
+        self._interrupts.setdefault(call.arguments["run_id"], threading.Event())
         self._tasks.put(lambda: self._answer(call))
 
     def _answer_to(self, call: Call) -> Answer:

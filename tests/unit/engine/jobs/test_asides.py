@@ -1,13 +1,19 @@
 """Small graphs beside the queue: they run inside the running job, which does not notice."""
 
 import asyncio
+import threading
 import time
 
 import pytest
 
 from engine import events
-from engine.jobs.errors import CallFailed, WorkerUnavailable
-from engine.jobs.messages import Run
+from engine.jobs.asides import Asides
+from engine.jobs.dispatch import FORGIVEN_STARTS, Active, Dispatcher
+from engine.jobs.errors import CallFailed, WorkerDied, WorkerUnavailable
+from engine.jobs.job import JobState, NewJob
+from engine.jobs.memory_store import MemoryStore
+from engine.jobs.messages import Answer, Call, Run, WorkerConfig
+from engine.jobs.supervisor import Supervisor
 
 pytestmark = pytest.mark.anyio
 
@@ -171,3 +177,46 @@ async def test_one_that_kills_the_worker_is_told_so_and_the_job_is_too(superviso
         await aside(graph("Exit", status=7))
     assert time.monotonic() - started < 5
     assert "exit status 7" in str((await asyncio.gather(job.task, return_exceptions=True))[0])
+
+
+def test_a_job_that_shall_stop_is_held_up_by_no_further_one():
+    stop, ran, later = threading.Event(), [], []
+
+    def run(call):
+        ran.append(call.call_id)
+        stop.set()
+        return Answer(call.call_id)
+
+    asides = Asides(run, lambda answer: None, later.append)
+    for number in range(3):
+        asides.add(Call(number, "run_aside"))
+    asides.run_inside(stop)
+    assert ran == [0]
+    asides.run_waiting()
+    assert (ran, later) == ([0, 1, 2], [])
+
+
+async def test_one_that_waits_to_run_alone_is_not_suspected_of_the_worker_s_death(supervisor, aside):
+    crash = {
+        **graph("Nap", steps=20, seconds=0.02, seed=7),
+        "2": {"class_type": "Exit", "inputs": {"status": ["1", 0]}},
+    }
+    job = await Job(supervisor, crash).under_way()
+    with pytest.raises(WorkerUnavailable, match="exit status 7"):
+        await aside(WHERE, alone=True)
+    with pytest.raises(WorkerDied) as died:
+        await job.task
+    assert not died.value.beside
+
+
+async def test_a_job_that_kills_every_worker_is_failed_however_many_ran_beside_it():
+    store, ended = MemoryStore(), []
+    dispatcher = Dispatcher(
+        store, (), on_event=lambda event: None, on_end=lambda job, record: ended.append(job), on_change=lambda: None
+    )
+    job = await store.submit(NewJob(kind="test", contract="cli", graph=WHERE, outputs=("1",)))
+    while not ended:
+        active = dispatcher.active[job.id] = Active(await store.claim_next(), Supervisor(WorkerConfig()))
+        await dispatcher._after_death(active, WorkerDied("exit status 7", beside=True))
+    assert (ended[0].state, ended[0].error.code) == (JobState.FAILED, "worker_died")
+    assert ended[0].attempt == FORGIVEN_STARTS + 1
