@@ -6,6 +6,7 @@ first.
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ SKINS: tuple[Rgb, ...] = (
 HAIRS: tuple[Rgb, ...] = ((25, 20, 18), (60, 40, 25), (110, 70, 35), (170, 120, 60), (220, 190, 120), (150, 150, 150))
 IRISES: tuple[Rgb, ...] = ((60, 40, 25), (80, 110, 150), (80, 110, 70), (20, 20, 20))
 TURN_DEGREES = 35
+ON_PHOTOGRAPH = 0.6  # share of the pictures that have a photograph behind the faces, where there are photographs
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,22 @@ class Pen:
 
 
 def drawn_faces(
-    width: int, height: int, rng: random.Random, count: int | None = None, degrees: float = TURN_DEGREES
+    width: int,
+    height: int,
+    rng: random.Random,
+    count: int | None = None,
+    degrees: float = TURN_DEGREES,
+    photographs: Sequence[Image.Image] = (),
 ) -> tuple[Image.Image, list[DrawnFace]]:
-    """Draw a picture with some faces that do not overlap, none in one of six unless `count` says so."""
+    """Draw a picture with some faces that do not overlap, none in one of six unless `count` says so.
+
+    photographs: without faces, RGB; parts of them stand behind the drawn ones.
+    """
     w, h = width * SUPERSAMPLING, height * SUPERSAMPLING
-    picture = _background(w, h, rng)
+    if photographs and rng.random() < ON_PHOTOGRAPH:
+        picture = _part(rng.choice(photographs), w, h, rng)
+    else:
+        picture = _background(w, h, rng)
     wanted = rng.choice((0, 1, 1, 1, 2, 3)) if count is None else count
     faces: list[DrawnFace] = []
     spots: list[tuple[float, float, float]] = []
@@ -147,6 +160,16 @@ def _background(width: int, height: int, rng: random.Random) -> Image.Image:
         fill = (rng.randrange(256), rng.randrange(256), rng.randrange(256))
         (pen.ellipse if rng.random() < 0.6 else pen.rectangle)((x, y, x + size, y + size * rng.uniform(0.3, 2)), fill)
     return picture
+
+
+def _part(photograph: Image.Image, width: int, height: int, rng: random.Random) -> Image.Image:
+    """A part of a photograph, enlarged or reduced, mirrored and turned by quarters."""
+    share = rng.uniform(0.3, 1)
+    w, h = (round(side * share) for side in photograph.size)
+    left, top = rng.randint(0, photograph.width - w), rng.randint(0, photograph.height - h)
+    part = photograph.crop((left, top, left + w, top + h)).resize((width, height))
+    turn = rng.choice((None, *Image.Transpose))
+    return part if turn is None else part.transpose(turn).resize((width, height))
 
 
 def _photographed(picture: Image.Image, rng: random.Random) -> Image.Image:

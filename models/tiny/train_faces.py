@@ -1,6 +1,7 @@
 """Train the tiny face detector: `python -m models.tiny.train_faces` (minutes on one core).
 
-A RetinaFace of a few channels on drawn faces, in the names of `detection_Resnet50_Final.pth`.
+A RetinaFace of a few channels on drawn faces, in the names of `detection_Resnet50_Final.pth`. Half of them stand before
+photographs, in which there are no faces: scikit-image brings them.
 """
 
 import argparse
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +27,10 @@ SIDE_PX = 160
 MATCHED, UNMATCHED = 0.35, 0.3  # overlap of an anchor with a face from which it shall say so, and up to which not
 NEGATIVES = 5  # for each matched anchor, the worst ones count
 KEPT = 1200  # drawn pictures; a quarter of each batch is new
+PHOTOGRAPHS = (
+    "brick", "cell", "chelsea", "coffee", "color", "grass", "gravel", "hubble_deep_field", "ihc", "moon",
+    "motorcycle_left", "motorcycle_right", "page", "retina", "rocket", "text",
+)  # fmt: skip
 Row = tuple[Tensor, Tensor, Tensor, Tensor]  # pixels, labels, box offsets, landmark offsets
 
 
@@ -64,8 +70,16 @@ def targets(faces: list[DrawnFace], places: Tensor) -> tuple[Tensor, Tensor, Ten
     return labels, boxes, landmarks
 
 
-def row(rng: random.Random, places: Tensor) -> Row:
-    picture, faces = drawn_faces(SIDE_PX, SIDE_PX, rng)
+def photographs() -> list[Image.Image]:
+    """scikit-image's pictures on which nobody is to be seen."""
+    from skimage import data
+
+    folder = Path(data.__file__).parent
+    return [Image.open(path).convert("RGB") for path in sorted(folder.iterdir()) if path.stem in PHOTOGRAPHS]
+
+
+def row(rng: random.Random, places: Tensor, behind: list[Image.Image]) -> Row:
+    picture, faces = drawn_faces(SIDE_PX, SIDE_PX, rng, photographs=behind)
     pixels = np.asarray(picture)[..., ::-1].astype(np.float32) - np.array(MEAN_BGR, dtype=np.float32)
     return torch.from_numpy(pixels).permute(2, 0, 1).half(), *targets(faces, places)
 
@@ -85,15 +99,15 @@ def loss_of(network: RetinaFace, rows: list[Row]) -> tuple[Tensor, float]:
 
 
 def train(network: RetinaFace, seconds: float, batch: int, rate: float, seed: int) -> None:
-    rng, places = random.Random(seed), anchors(SIDE_PX, SIDE_PX)
-    kept = [row(rng, places) for _ in range(KEPT // 6)]
+    rng, places, behind = random.Random(seed), anchors(SIDE_PX, SIDE_PX), photographs()
+    kept = [row(rng, places, behind) for _ in range(KEPT // 6)]
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01, fused=True)
     begun, step = time.monotonic(), 0
     network.train()
     while (share := (time.monotonic() - begun) / seconds) < 1:
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 50) * (0.5 * (1 + np.cos(np.pi * share)) + 0.01)
-        fresh = [row(rng, places) for _ in range(batch // 4)]
+        fresh = [row(rng, places, behind) for _ in range(batch // 4)]
         kept = (kept + fresh)[-KEPT:]
         loss, off = loss_of(network, fresh + [rng.choice(kept) for _ in range(batch - len(fresh))])
         optimizer.zero_grad()
@@ -121,10 +135,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=FACE_DETECTOR)
+    parser.add_argument("--warm-start", type=Path, help="go on from these weights")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     network = trainable(RetinaFace(SIZES))
+    if args.warm_start:
+        network.load_state_dict({n: t.float() for n, t in load_file(args.warm_start).items()}, strict=False)
     train(network, 60 * args.minutes, args.batch, args.rate, args.seed)
     save(network, args.out)
 
