@@ -219,15 +219,15 @@ def test_every_valid_value_arrives(room_name):
     room = ROOMS[room_name]
     plain = common_params(room.translate(decode(room.schema, body_with(room, ("unknown",), 1))))
     followed = [field for field in fields_of(room.schema) if counts_in(room_name, field)]
-    wrong = []
+    lost = []
     for field in followed:
         value = example(field)
         body = decode(room.schema, body_with(room, field.way, value))
         params = common_params(room.translate(body))
         before, after = told(plain, field), told(params, field)
         if before == value or after != value:
-            wrong.append(f"{field.way}: {value!r} made {after!r} of {before!r}")
-    assert wrong == []
+            lost.append(f"{field.way}: {value!r} made {after!r} of {before!r}")
+    assert lost == []
     assert len(followed) >= 30
 
 

@@ -4,6 +4,7 @@ What is in them is random; the program that wrote a file, or a plain file of the
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +180,9 @@ def wrapped(path: Path, state: State, **more: Any) -> Path:
 
 
 CONTROLS: dict[str, Callable[[Path, Model, State], Path]] = {
-    "diffusers' safetensors": lambda folder, model, state: diffusers_saved(folder, model, state),
-    "diffusers' pickle": lambda folder, model, state: diffusers_saved(folder, model, state, safe_serialization=False),
-    "diffusers' variant": lambda folder, model, state: diffusers_saved(folder, model, state, variant="fp16"),
+    "diffusers' safetensors": diffusers_saved,
+    "diffusers' pickle": partial(diffusers_saved, safe_serialization=False),
+    "diffusers' variant": partial(diffusers_saved, variant="fp16"),
     "bare table": lambda folder, model, state: wrapped(folder / "control.pth", state),
     "training run": lambda folder, model, state: wrapped(
         folder / "control.ckpt", state, epoch=3, global_step=12_000, hyper_parameters={"lr": 1e-5}, optimizer_states=[]
