@@ -44,7 +44,8 @@ class InpaintPatch:
 
 @dataclass(frozen=True, eq=False)
 class InpaintEngine:
-    """What sampling has to know. stem: (1, C, h, w), added to the first convolution's output. until: share of steps."""
+    """What sampling has to know. stem: (1, C, h, w), added to the first convolution's output. until: share of steps,
+    1 for all of them."""
 
     stem: Tensor
     patch: Patch

@@ -74,7 +74,7 @@ def converted(conditioning: Conditioning, clip: "Clip", refiner: "Model") -> lis
             F.layer_norm(context[..., :width].to(weight), (width,), weight, bias, norm.eps) for context, _ in plain
         ]
     without = [{name: fact for name, fact in facts.items() if name not in TEXT_FACTS} for _, facts in plain]
-    return [[normed.clone(), facts] for normed, facts in zip(features, without, strict=True)]
+    return [[normed.to("cpu", copy=True), facts] for normed, facts in zip(features, without, strict=True)]
 
 
 def refine(run: Run, refiner: Refiner, steps: int, scheduler: str, denoise: float) -> Tensor:
@@ -132,7 +132,7 @@ def _until(run: Run, sigmas: Sigmas) -> Run:
     """The first model's share; an inpaint engine stays to its end, since the refiner is what makes it give way."""
     engine, options = run.model.options.inpaint, {}
     if engine is not None:
-        options = {"inpaint": replace(engine, until=float("inf"))}
+        options = {"inpaint": replace(engine, until=1.0)}
     steps = len(run.sigmas) - 1
 
     def follow(step: int, _: int, x: Tensor, denoised: Tensor) -> None:

@@ -156,12 +156,13 @@ def _base(run: Run, network: Any, clean: Tensor, held: ExitStack) -> Denoiser:
     engine, after = run.model.options.inpaint, run.take_over
     if engine is not None:
         network = WithStem(network, engine.stem)
-        after = after or TakeOver(
-            engine.last_step(len(run.sigmas) - 1),
-            without_engine(run.model),
-            without_controls(run.positive),
-            without_controls(run.negative),
-        )
+        if after is None and engine.until < 1:
+            after = TakeOver(
+                engine.last_step(len(run.sigmas) - 1),
+                without_engine(run.model),
+                without_controls(run.positive),
+                without_controls(run.negative),
+            )
     first = _denoiser(run, network, clean)
     if after is None:
         return first

@@ -9,6 +9,7 @@ import torch
 from models.errors import BadModelFile
 from models.inpaint.engine import apply_engine, stem_features, without_engine
 from models.memory import Residency
+from models.sampling.refine import Refiner
 from models.sampling.run import sample
 from models.sampling.stem import WrongStemSize
 from models.sdxl import Model, load_checkpoint
@@ -164,6 +165,22 @@ def test_the_last_fifth_of_the_steps_runs_without_the_engine(model, files, sampl
     )  # fmt: skip
     assert network.had_stem == [bool(flag) for flag in evaluations]
     assert resident.uses == [1, 0]
+
+
+@pytest.mark.parametrize("method", ["separate", "vae"])
+def test_before_a_refiner_s_own_run_the_engine_makes_every_evaluation(model, files, method):
+    head, path, _ = files
+    engine = apply_engine(model, head, path, torch.zeros(1, 4, 12, 16), torch.ones(1, 1, 12, 16)).options.inpaint
+    first, second = RecordingResident(Recorder()), RecordingResident(Recorder())
+    stood_in = Model(first, loras=(engine.patch,)).patched(inpaint=engine)  # type: ignore[arg-type]
+    words = conditioning(1), conditioning(2)
+    refiner = Refiner(Model(second), *words, switch=7, method=method)  # type: ignore[arg-type]
+    sample(
+        stood_in, *words, {"samples": torch.zeros(1, 4, 12, 16)}, refiner=refiner,
+        seed=1, steps=10, cfg=1.0, sampler_name="euler", scheduler="karras",
+    )  # fmt: skip
+    assert first.network.had_stem == [True] * 7
+    assert second.network.had_stem == [False] * 3
 
 
 def test_a_latent_of_another_size_is_refused(model, files):
