@@ -48,8 +48,24 @@ class TextOutput:
     pooled: Tensor | None
 
 
+class Linear(nn.Linear):
+    """Computes in the precision of its input, whatever that of its weights."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(input.dtype)
+        return F.linear(input, self.weight.to(input.dtype), bias)
+
+
+class LayerNorm(nn.LayerNorm):
+    """The same of a layer norm."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+        return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
+
+
 class TextEncoder(nn.Module):
-    """Causal transformer over token ids."""
+    """Causal transformer over token ids. Computes in float32 whatever its weights are in (Fooocus behaviour §1.9)."""
 
     def __init__(self, sizes: TextSizes) -> None:
         super().__init__()
@@ -61,8 +77,8 @@ class TextEncoder(nn.Module):
             }
         )
         self.encoder = nn.ModuleDict({"layers": nn.ModuleList(Layer(sizes) for _ in range(sizes.layers))})
-        self.final_layer_norm = nn.LayerNorm(sizes.width)
-        self.text_projection = nn.Linear(sizes.width, sizes.projection, bias=False) if sizes.projection else None
+        self.final_layer_norm = LayerNorm(sizes.width)
+        self.text_projection = Linear(sizes.width, sizes.projection, bias=False) if sizes.projection else None
 
     def forward(
         self,
@@ -95,10 +111,10 @@ class TextEncoder(nn.Module):
         return TextOutput(last if wanted < 0 else hidden, self._pool(last, ids) if pooled else None)
 
     def _embed(self, ids: Tensor, replacements: Sequence[Replacement]) -> Tensor:
-        h = self.embeddings["token_embedding"](ids)
+        h = self.embeddings["token_embedding"](ids).float()
         for r in replacements:
             h[r.row, r.position] = r.vector.to(h)
-        return h + self.embeddings["position_embedding"].weight[: ids.shape[1]]  # pyright: ignore[reportIndexIssue]
+        return h + self.embeddings["position_embedding"].weight[: ids.shape[1]].float()  # pyright: ignore[reportIndexIssue]
 
     def _pool(self, last: Tensor, ids: Tensor) -> Tensor:
         assert self.text_projection is not None
@@ -111,12 +127,10 @@ class Layer(nn.Module):
 
     def __init__(self, sizes: TextSizes) -> None:
         super().__init__()
-        self.layer_norm1 = nn.LayerNorm(sizes.width)
+        self.layer_norm1 = LayerNorm(sizes.width)
         self.self_attn = CausalAttention(sizes.width, sizes.heads)
-        self.layer_norm2 = nn.LayerNorm(sizes.width)
-        self.mlp = nn.ModuleDict(
-            {"fc1": nn.Linear(sizes.width, sizes.hidden), "fc2": nn.Linear(sizes.hidden, sizes.width)}
-        )
+        self.layer_norm2 = LayerNorm(sizes.width)
+        self.mlp = nn.ModuleDict({"fc1": Linear(sizes.width, sizes.hidden), "fc2": Linear(sizes.hidden, sizes.width)})
         self._activation = quick_gelu if sizes.activation == "quick_gelu" else F.gelu
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,10 +144,10 @@ class CausalAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q_proj = nn.Linear(width, width)
-        self.k_proj = nn.Linear(width, width)
-        self.v_proj = nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, width)
+        self.q_proj = Linear(width, width)
+        self.k_proj = Linear(width, width)
+        self.v_proj = Linear(width, width)
+        self.out_proj = Linear(width, width)
         self.qkv_weight: Tensor
         self.qkv_bias: Tensor
 
@@ -143,7 +157,8 @@ class CausalAttention(nn.Module):
         return {"qkv_weight": [f"{p}.weight" for p in parts], "qkv_bias": [f"{p}.bias" for p in parts]}
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = F.linear(x, self.qkv_weight, self.qkv_bias).unflatten(-1, (3, self.heads, -1))
+        weight, bias = self.qkv_weight.to(x.dtype), self.qkv_bias.to(x.dtype)
+        parts = F.linear(x, weight, bias).unflatten(-1, (3, self.heads, -1))
         q, k, v = parts.permute(2, 0, 3, 1, 4)  # each (B, heads, T, C/heads)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.out_proj(out.transpose(1, 2).flatten(2))

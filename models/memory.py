@@ -82,7 +82,7 @@ class Residency:
                 with torch.inference_mode(False), torch.no_grad():
                     self._bring(resident)
                     resident._merge.switch(resident._module, loras)
-                self._make_room(0)  # base copies may have gone over the budget
+                    self._make_room(0)  # base copies may have gone over the budget
             except BaseException:
                 self.release(resident, working_bytes)
                 raise

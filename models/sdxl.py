@@ -172,15 +172,15 @@ def encode_tokens(
 ) -> TextOutput:
     """Encode token ids (n, 77) with one of the two encoders, clip skip and LoRAs applied.
 
-    Returns float32 on the device: hidden (n, 77, C) and, from "g" only, pooled (n, P). Replacements put vectors
-    (textual inversion) in the place of token embeddings.
+    Returns float32 in main memory, where kept results may lie: hidden (n, 77, C) and, from "g" only, pooled (n, P).
+    Replacements put vectors (textual inversion) in the place of token embeddings.
     """
     resident = clip.l if which == "l" else clip.g
     with torch.inference_mode(), resident.use(clip.loras) as encoder:
         tokens = torch.as_tensor(ids, dtype=torch.long, device=encoder.final_layer_norm.weight.device)
         out = encoder(tokens, skip=clip.clip_skip, pooled=which == "g", replacements=replacements, normed=clip.normed)
     # Copied outside of inference mode, so that others may change it in place.
-    return TextOutput(out.hidden.float().clone(), None if out.pooled is None else out.pooled.float().clone())
+    return TextOutput(out.hidden.to("cpu", copy=True), None if out.pooled is None else out.pooled.to("cpu", copy=True))
 
 
 def load_checkpoint(

@@ -181,12 +181,15 @@ def _config_beside(path: Path) -> str:
     config = path.with_name(PEFT_CONFIG)
     if path.name != PEFT_FILE or not config.is_file() or config.stat().st_size > MAX_CONFIG_BYTES:
         return "{}"
-    return config.read_text(encoding="utf-8", errors="replace")
+    try:
+        return config.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise BadModelFile(config, f"cannot be read ({error.strerror})", "Check its permissions.") from error
 
 
 def _table(text: str) -> dict[str, Any]:
     try:
         found: Any = json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):  # a header may hold anything
         return {}
     return found if isinstance(found, dict) else {}

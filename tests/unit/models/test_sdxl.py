@@ -10,7 +10,7 @@ from models.errors import BadModelFile, NonFiniteOutput
 from models.freeu import FreeU
 from models.images import crop
 from models.memory import DtypePolicy, Residency
-from models.sdxl import Model, SizeScale, load_checkpoint, load_vae
+from models.sdxl import Model, SizeScale, encode_tokens, load_checkpoint, load_vae
 from models.vae import AutoencoderKL
 from tests.parity.random_sdxl import TINY, random_state, shapes, write_checkpoint
 
@@ -29,6 +29,20 @@ def test_half_precision_files_compute_in_float32_on_the_cpu(tmp_path: Path, dtyp
     half, full = (load_checkpoint(tmp_path / f"{name}.safetensors", Residency())[0] for name in ("half", "full"))
     assert half.unet.dtype is torch.float32
     assert torch.equal(unet_output(half), unet_output(full))
+
+
+def test_text_encoders_with_weights_in_half_precision_compute_in_float32(tmp_path: Path) -> None:
+    """Fooocus behaviour §1.9: on a GPU the weights are float16, the arithmetic is not."""
+    state = write_checkpoint(tmp_path / "half.safetensors", dtype=torch.float16)
+    save_file({name: tensor.float() for name, tensor in state.items()}, tmp_path / "full.safetensors")
+    half = load_checkpoint(tmp_path / "half.safetensors", Residency(dtypes=DtypePolicy(text=torch.float16)))[1]
+    full = load_checkpoint(tmp_path / "full.safetensors", Residency())[1]
+    assert half.g.dtype is torch.float16
+    for which in ("l", "g"):
+        ids = torch.randint(0, 599, (2, 77), generator=torch.Generator().manual_seed(0))
+        ours, wanted = (encode_tokens(clip, ids, which) for clip in (half, full))
+        assert torch.equal(ours.hidden, wanted.hidden)
+        assert which == "l" or torch.equal(ours.pooled, wanted.pooled)
 
 
 def test_parts_are_loaded_once_however_often_the_checkpoint_is(tmp_path: Path) -> None:
