@@ -150,4 +150,4 @@ def _groups(word: Word, which: Which, width: int, embeddings: Embeddings) -> lis
 def _side_by_side(parts: Sequence[_Encoded]) -> Tensor:
     """Join (T, L) and (T, G); T differs only where an embedding speaks to one encoder, then the shorter counts."""
     tokens = min(len(part.hidden) for part in parts)
-    return torch.cat([part.hidden[:tokens].to(parts[0].hidden.device) for part in parts], dim=-1)
+    return torch.cat([part.hidden[:tokens] for part in parts], dim=-1)

@@ -82,7 +82,8 @@ class ImagePromptAdapter:
                 negative = self.negative.to(device)
             else:
                 negative = network.tokens(_nothing(output, sizes).to(device))
-            seen, unseen = (_as_unet(network.keys_values(tokens), order) for tokens in (positive, negative))
+            found = [network.keys_values(tokens) for tokens in (positive, negative)]
+        seen, unseen = (_as_unet(parts, order) for parts in found)
         return ImagePrompt(seen, unseen, weight, stop)
 
 
@@ -93,8 +94,12 @@ def _nothing(output: VisionOutput, sizes: AdapterSizes) -> Tensor:
 
 
 def _as_unet(parts: list[tuple[Tensor, Tensor]], order: list[int]) -> KeysValues:
-    """Sort from the file's order into the UNet's; plain tensors, so that nothing of inference mode leaks out."""
-    return tuple((parts[place][0].contiguous().clone(), parts[place][1].contiguous().clone()) for place in order)
+    """Sort from the file's order into the UNet's; in main memory, where kept results may lie, and plain tensors."""
+    return tuple((_kept(parts[place][0]), _kept(parts[place][1])) for place in order)
+
+
+def _kept(tensor: Tensor) -> Tensor:
+    return tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _order(adapter: ImagePromptAdapter, model: "Model") -> list[int]:
