@@ -1,10 +1,10 @@
-"""POST /v1/engine/generate/: which graph each flow is compiled to, and how many pictures it gives; fake nodes."""
+"""POST /v1/engine/generate/: which flow the pictures mean, its graph, and how many pictures it gives; fake nodes."""
 
 from typing import Any
 
 import pytest
 
-from tests.api.test_engine_generate import IMAGE, MASK, graph_of, made, opened
+from tests.api.test_engine_generate import IMAGE, MASK, URL, graph_of, made, opened
 
 STAGE = {"enhance_enabled": True, "enhance_mask_model": "u2net"}
 PAINT = {"inpaint_input_image": IMAGE, "inpaint_mask_image_upload": MASK}
@@ -131,3 +131,105 @@ def test_pictures_of_the_preparation_are_results_and_nothing_is_sampled(client, 
     assert "SampleLatent" not in graph_of(client, **sent)
     task = made(client, **sent)
     assert [opened(client, url).size for url in task["result"]] == sizes
+
+
+def test_a_picture_with_a_method_is_varied(client):
+    graph = graph_of(client, uov_input_image=IMAGE, uov_method="Vary (Strong)")
+    assert graph["SampleLatent"]["denoise"] == 0.85
+    strength = graph_of(client, uov_input_image=IMAGE, uov_method="vary (subtle)", overwrite_vary_strength=0.3)
+    assert strength["SampleLatent"]["denoise"] == 0.3
+
+
+def test_upscale_multiple_is_the_factor_of_custom_only(client):
+    body = {"uov_input_image": IMAGE, "uov_method": "Upscale (Custom)", "upscale_multiple": 3}
+    assert opened(client, made(client, **body)["result"][0]).size == (120, 72)
+    body["uov_method"] = "Upscale (2x)"
+    assert opened(client, made(client, **body)["result"][0]).size == (80, 48)
+    body = {"uov_input_image": IMAGE, "uov_method": "Upscale (Custom)"}
+    assert opened(client, made(client, **body)["result"][0]).size == (40, 24)
+
+
+def test_disabled_with_a_picture_is_plain_text_to_image(client):
+    for method in ("Disabled", "disable", "disabled"):
+        body = {"uov_input_image": IMAGE, "uov_method": method, "inpaint_input_image": IMAGE}
+        assert "LoadImage" not in graph_of(client, **body, inpaint_mask_image_upload=MASK)
+
+
+def test_a_mask_repaints_its_white_part(client):
+    task = made(client, inpaint_input_image=IMAGE, inpaint_mask_image_upload=MASK)
+    image = opened(client, task["result"][0]).convert("RGB")
+    assert (image.getpixel((2, 2)), image.getpixel((38, 2))) == ((255, 0, 0), (200, 30, 90))
+    assert task["req_params"]["current_tab"] == "inpaint"
+
+
+def test_an_inverted_mask_is_never_asked_for(client):
+    body = {"inpaint_input_image": IMAGE, "inpaint_mask_image_upload": MASK, "invert_mask_checkbox": True}
+    assert graph_of(client, **body)["AssembleMask"]["invert"] is False
+
+
+def test_the_respective_field_is_this_contracts_own(client):
+    graph = graph_of(client, inpaint_input_image=IMAGE, inpaint_mask_image_upload=MASK)
+    assert graph["CropForInpaint"]["respective_field"] == 0.618
+
+
+def test_distances_are_left_top_right_bottom_and_count_for_selected_sides(client):
+    sides = {"outpaint_selections": ["Left", "Top", "Right"], "outpaint_distance": [8, 16, 0, 99]}
+    graph = graph_of(client, inpaint_input_image=IMAGE, **sides)
+    pad = graph["PadForOutpaint"]
+    assert [pad[side] for side in ("left", "top", "right", "bottom")] == [8, 16, 12, 0]
+
+
+def test_the_word_none_is_no_additional_prompt(client):
+    body = {"inpaint_input_image": IMAGE, "inpaint_mask_image_upload": MASK}
+    graph = graph_of(client, **body, inpaint_additional_prompt="None")
+    assert not any("None" in text for text in graph["EncodePrompts"]["texts"]["__value__"])
+
+
+def test_placeholders_are_no_pictures(client):
+    for word in ("", "None", "none", "null", None, "string"):
+        body = {"uov_input_image": word, "uov_method": "Vary (Strong)", "inpaint_input_image": word}
+        prompts = [{"cn_img": word}, {}, {"cn_stop": 0.6, "cn_weight": 0.5, "cn_type": "ImagePrompt"}]
+        assert "LoadImage" not in graph_of(client, **body, controlnet_image=prompts)
+
+
+def test_image_prompts_come_before_other_pictures(client):
+    prompts = [{"cn_img": ""}, {"cn_img": IMAGE, "cn_type": "PyraCanny", "cn_stop": 0.4, "cn_weight": 0.9}]
+    graph = graph_of(client, controlnet_image=prompts, uov_input_image=IMAGE, uov_method="Vary (Strong)")
+    assert (graph["ApplyControl"]["stop"], graph["ApplyControl"]["weight"]) == (0.4, 0.9)
+    assert "FitForVary" not in graph
+    assert "EmptyLatentImage" in graph
+
+
+def test_mixing_flags_join_image_prompts_with_the_other_picture(client):
+    prompts = [{"cn_img": IMAGE, "cn_type": "PyraCanny"}]
+    vary = {"uov_input_image": IMAGE, "uov_method": "Vary (Strong)"}
+    graph = graph_of(client, controlnet_image=prompts, **vary, mixing_image_prompt_and_vary_upscale=True)
+    assert {"ApplyControl", "FitForVary"} <= set(graph)
+    paint = {"inpaint_input_image": IMAGE, "inpaint_mask_image_upload": MASK}
+    graph = graph_of(client, controlnet_image=prompts, **paint, mixing_image_prompt_and_inpaint=True)
+    assert {"ApplyControl", "CropForInpaint"} <= set(graph)
+    assert "CropForInpaint" not in graph_of(client, controlnet_image=prompts, **paint)
+
+
+def test_image_prompts_is_another_name_of_controlnet_image(client):
+    assert "ApplyControl" in graph_of(client, image_prompts=[{"cn_img": IMAGE, "cn_type": "CPDS"}])
+
+
+def test_at_most_four_image_prompts_are_used(client):
+    prompts = [{"cn_img": IMAGE, "cn_type": "PyraCanny"}] * 6
+    task = made(client, controlnet_image=prompts)
+    assert len(task["req_params"]["controlnet_image"]) == 4
+
+
+def test_enhancing_needs_its_switch_and_comes_first(client):
+    body = {"enhance_input_image": IMAGE, "enhance_uov_method": "Vary (Subtle)", "uov_input_image": IMAGE}
+    on = made(client, **body, uov_method="Vary (Strong)", enhance_checkbox=True)
+    assert on["req_params"]["current_tab"] == "enhance"
+    off = client.post(URL, json={"prompt": "a", **body})
+    assert off.json()["req_params"]["current_tab"] == "uov"
+    assert "enhance_input_image is not used" in off.headers["x-warning"]
+
+
+def test_a_picture_that_does_nothing_is_told(client):
+    reply = client.post(URL, json={"prompt": "a", "inpaint_mask_image_upload": MASK})
+    assert "inpaint_mask_image_upload is not used" in reply.headers["x-warning"]

@@ -1,14 +1,25 @@
 """Whatever is sent, the answer is one the contract knows: never a server error."""
 
 import string
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
 from api.contracts.fooocus_api.schemas import AdvancedParams, TextToImage
+from tests.api.conftest import fake_settings, open_client
 from tests.api.test_graphs import graph
 from tests.api.test_text_to_image import URL
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A server of its own that forgets early: the session's would answer /history with all that other tests did."""
+    with open_client(fake_settings(tmp_path_factory.mktemp("fuzz"), queue_history=20)) as opened:
+        yield opened
+
 
 RELAXED = settings(
     max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
