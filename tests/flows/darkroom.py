@@ -30,6 +30,7 @@ class Darkroom:
         self.bench = Workbench(worker_config(settings, self.library))
         self.jobs = 0
         self.events: list[Event] = []
+        self.defaults: dict[str, Any] = {}  # fields of every request that does not say them itself
 
     def put(self, picture: Image.Image, name: str = "input.png") -> InputImage:
         """Lay a picture into the input folder."""
@@ -38,7 +39,9 @@ class Darkroom:
 
     def compile(self, **asked: Any) -> Compiled:
         """Compile a request; what is not asked comes from the tiny preset."""
-        request = GenerationRequest(**({"preset": "tiny", "seed": 1, "base_model": "focal-tiny-sdxl"} | asked))
+        request = GenerationRequest(
+            **({"preset": "tiny", "seed": 1, "base_model": "focal-tiny-sdxl"} | self.defaults | asked)
+        )
         return compile_request(request, self.library.catalog)
 
     def run(self, graph: dict[str, Any], outputs: list[str]) -> list[Image.Image]:

@@ -24,8 +24,8 @@ def picture() -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["PyraCanny", "CPDS"])
-def test_edges_follow_the_control_picture_and_not_without_weight(room: Darkroom, kind):
-    figures = control_figures(room, kind, 1, stops=(0.5, 1.0))
+def test_edges_follow_the_control_picture_and_not_without_weight(brisk_room: Darkroom, kind):
+    figures = control_figures(brisk_room, kind, 1, stops=(0.5, 1.0))
     assert figures.by_stop[1.0] >= 0.8, figures
     assert figures.unsteered <= 0.4, figures
     assert figures.unsteered < figures.by_stop[0.5] <= figures.by_stop[1.0], figures
@@ -33,8 +33,8 @@ def test_edges_follow_the_control_picture_and_not_without_weight(room: Darkroom,
 
 
 @pytest.mark.parametrize("mixed", [vary_mixed, inpaint_mixed])
-def test_a_control_and_another_flow_both_do_their_work(room: Darkroom, mixed):
-    figures = mixed(room, 1)
+def test_a_control_and_another_flow_both_do_their_work(brisk_room: Darkroom, mixed):
+    figures = mixed(brisk_room, 1)
     assert figures.edges >= figures.alone + 0.2, figures
     assert figures.own == figures.size_right == 1.0, figures
 

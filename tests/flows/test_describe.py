@@ -32,8 +32,8 @@ def test_the_same_picture_has_the_same_words_and_both_kinds_are_joined(room: Dar
     assert anime.startswith(r"starry \(focal\), ")  # the tiny tagger's one character
 
 
-def test_only_unwanted_pictures_are_blacked_out(room: Darkroom):
-    figures = blacked_out(room, 2)
+def test_only_unwanted_pictures_are_blacked_out(brisk_room: Darkroom):
+    figures = blacked_out(brisk_room, 2)
     assert (figures.unwanted, figures.untouched) == (1.0, 1.0), figures
 
 

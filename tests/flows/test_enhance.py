@@ -34,8 +34,8 @@ def sampled(room: Darkroom, graph) -> int:
     return sum(graph.nodes[node].class_type == "SampleLatent" for node in ran if node in graph)
 
 
-def test_each_stage_repaints_what_stands_out_and_nothing_else(room: Darkroom):
-    figures = enhance_figures(room, 2)
+def test_each_stage_repaints_what_stands_out_and_nothing_else(brisk_room: Darkroom):
+    figures = enhance_figures(brisk_room, 2)
     assert figures.first_colour >= 0.5  # one picture of two may fail; measure_enhance has the real share
     assert figures.second_colour >= 0.5
     assert figures.first_outside_equal == figures.second_outside_equal == 1.0

@@ -1,32 +1,44 @@
 """Each field of a request acts in its documented way, or is refused: one row per field, none forgotten.
 
 Most rows compare the graphs that two requests compile to, up to the metadata, which note every field. Whether a changed
-node changes the picture is measured below for what acts on the model's mathematics, and elsewhere for the rest.
+node changes the picture is measured in test_field_pixels.py for what acts on the model's mathematics, and elsewhere for
+the rest.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from random import Random
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
-import torch
 from msgspec.structs import replace
-from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from graphs.catalog import Catalog
 from graphs.flows import compile_request
 from graphs.known_files import KNOWN_FILES
 from graphs.request import FreeU, GenerationRequest, Inpaint, InputImage, Lora, Refused
 from graphs.request_parts import Enhance, EnhanceStage, ImagePrompt, Masking, Preprocessing
-from graphs.save import Compiled
-from graphs.wildcards import SHIPPED
-from models.tiny import CHECKPOINT
-from models.tiny.scenes import Scene, Thing, draw
-from tests.flows.darkroom import Darkroom
+from tests.flows.field_checks import (
+    Row,
+    adds,
+    at_least,
+    changed,
+    colours_in_order,
+    counts,
+    differ,
+    encoded,
+    loses,
+    no_metadata,
+    no_more,
+    only_metadata,
+    order,
+    pictures,
+    previews,
+    seeds,
+    sets,
+    texts,
+    together,
+    without_metadata,
+)
 
 BASE, OTHER, REFINER = "juggernautXL_v8Rundiffusion.safetensors", "other.safetensors", "refiner.safetensors"
 
@@ -62,175 +74,6 @@ TWICE = {"enhance": replace(STAGED["enhance"], uov_method="Vary (Subtle)")}
 WOLF = replace(STAGED["enhance"].stages[0], prompt="a wolf")
 WOLF_LAST = {"enhance": replace(TWICE["enhance"], uov_order="After Last Enhancement", stages=[WOLF])}
 CLOTHES = {"enhance": Enhance(image=PICTURE, stages=[EnhanceStage(masking=Masking(model="u2net_cloth_seg"))])}
-
-Check = Callable[[Compiled, Compiled], None]
-
-
-@dataclass(frozen=True)
-class Row:
-    """What to ask besides PLAIN, the value to give the field then, and what it must change."""
-
-    start: dict[str, Any]
-    value: Any
-    check: Check
-
-
-def inputs(compiled: Compiled, class_type: str, name: str) -> list[Any]:
-    """One input of all nodes of a class; constants as they are, links as the class they come from."""
-    graph = compiled.graph.to_json()
-    found = [node["inputs"].get(name) for node in graph.values() if node["class_type"] == class_type]
-    links = [graph[value[0]]["class_type"] if isinstance(value, list) else value for value in found]
-    return [value["__value__"] if isinstance(value, dict) else value for value in links]
-
-
-def classes(compiled: Compiled) -> list[str]:
-    return sorted(node["class_type"] for node in compiled.graph.to_json().values())
-
-
-def without_metadata(compiled: Compiled) -> dict[str, Any]:
-    graph = compiled.graph.to_json()
-    return {
-        name: {**node, "inputs": {k: v for k, v in node["inputs"].items() if k not in ("metadata", "scheme")}}
-        for name, node in graph.items()
-    }
-
-
-def sets(class_type: str, name: str, before: Any, after: Any) -> Check:
-    """An input of every node of a class goes from one value to another."""
-
-    def check(old: Compiled, new: Compiled) -> None:
-        assert set(map(str, inputs(old, class_type, name))) == {str(before)}
-        assert set(map(str, inputs(new, class_type, name))) == {str(after)}
-
-    return check
-
-
-def adds(*names: str) -> Check:
-    """Nodes of these classes come, none goes."""
-
-    def check(old: Compiled, new: Compiled) -> None:
-        more = classes(new)
-        for name in classes(old):
-            more.remove(name)
-        assert sorted(set(more)) == sorted(names)
-
-    return check
-
-
-def loses(*names: str) -> Check:
-    return lambda old, new: adds(*names)(new, old)
-
-
-def together(*checks: Check) -> Check:
-    def check(old: Compiled, new: Compiled) -> None:
-        for one in checks:
-            one(old, new)
-
-    return check
-
-
-def seeds(*wanted: int) -> Check:
-    def check(old: Compiled, new: Compiled) -> None:
-        assert [image.seed for image in new.images] == list(wanted) != [image.seed for image in old.images]
-
-    return check
-
-
-def only_metadata(words: str) -> Check:
-    """The picture stays; what is written into its file has these words."""
-
-    def check(old: Compiled, new: Compiled) -> None:
-        assert without_metadata(old) == without_metadata(new)
-        assert words in str(inputs(new, "SaveGeneration", "metadata"))
-        assert words not in str(inputs(old, "SaveGeneration", "metadata"))
-
-    return check
-
-
-def previews(old: Compiled, new: Compiled) -> None:
-    assert (old.preview, new.preview) == (True, False)
-    assert without_metadata(old) == without_metadata(new)
-
-
-def texts(*wanted: Sequence[str]) -> Check:
-    """What is encoded, positive then negative."""
-
-    def check(old: Compiled, new: Compiled) -> None:
-        assert inputs(new, "EncodePrompts", "texts") == [list(chunks) for chunks in wanted]
-        assert inputs(old, "EncodePrompts", "texts") != inputs(new, "EncodePrompts", "texts")
-
-    return check
-
-
-def encoded(word: str) -> Check:
-    """A word is encoded that was not."""
-
-    def check(old: Compiled, new: Compiled) -> None:
-        assert word in str(inputs(new, "EncodePrompts", "texts"))
-        assert word not in str(inputs(old, "EncodePrompts", "texts"))
-
-    return check
-
-
-def order(first: str, second: str) -> Check:
-    """Where one class comes before another in a graph, it comes after it in the other."""
-
-    def place(compiled: Compiled, name: str) -> int:
-        return [node["class_type"] for node in compiled.graph.to_json().values()].index(name)
-
-    def check(old: Compiled, new: Compiled) -> None:
-        assert place(old, first) < place(old, second)
-        assert place(new, first) > place(new, second)
-
-    return check
-
-
-def at_least(*names: str) -> Check:
-    """Nodes of these classes come, perhaps with others."""
-
-    def check(old: Compiled, new: Compiled) -> None:
-        assert set(names) <= set(classes(new))
-        assert not set(names) & set(classes(old))
-
-    return check
-
-
-def no_more(*names: str) -> Check:
-    return lambda old, new: at_least(*names)(new, old)
-
-
-def counts(word: str, before: int, after: int) -> Check:
-    """In how many prompts a word stands."""
-
-    def check(old: Compiled, new: Compiled) -> None:
-        found = [sum(word in str(chunks) for chunks in inputs(one, "EncodePrompts", "texts")) for one in (old, new)]
-        assert found == [before, after]
-
-    return check
-
-
-def pictures(before: int, after: int) -> Check:
-    def check(old: Compiled, new: Compiled) -> None:
-        assert (len(old.images), len(new.images)) == (before, after)
-
-    return check
-
-
-def differ(old: Compiled, new: Compiled) -> None:
-    """Masks have tests of their own for what differs."""
-    assert without_metadata(old) != without_metadata(new)
-
-
-def no_metadata(old: Compiled, new: Compiled) -> None:
-    assert inputs(new, "SaveGeneration", "metadata") == [""]
-    assert inputs(old, "SaveGeneration", "metadata") != [""]
-
-
-def colours_in_order(old: Compiled, new: Compiled) -> None:
-    first, second = (SHIPPED / "color.txt").read_text().splitlines()[:2]
-    assert inputs(new, "EncodePrompts", "texts")[::2] == [[f"a {first} cat"], [f"a {second} cat"]]
-    assert inputs(old, "EncodePrompts", "texts") != inputs(new, "EncodePrompts", "texts")
-
 
 WILD = {"prompt": "a __color__ cat", "image_number": 2}
 ROWS: dict[str, Row] = {
@@ -406,17 +249,6 @@ def _structs(kind: Any) -> Iterator[type]:
             yield from _structs(inner)
 
 
-def changed(struct: Any, path: str, value: Any) -> Any:
-    """A copy with the field at a path changed; of lists, the first entry's."""
-    name, _, rest = path.partition(".")
-    if not rest:
-        return replace(struct, **{name: value})
-    inner = getattr(struct, name)
-    if isinstance(inner, list | tuple):
-        return replace(struct, **{name: [changed(inner[0], rest, value), *inner[1:]]})
-    return replace(struct, **{name: changed(inner, rest, value)})
-
-
 def test_every_field_has_a_row() -> None:
     assert sorted({*ROWS, *MEASURED_LATER, *CHECKED_ONLY}) == sorted(fields(GenerationRequest))
 
@@ -457,109 +289,3 @@ def test_what_a_field_cannot_be_is_refused_by_its_name(
     with pytest.raises(Refused) as caught:
         compile_request(request, CATALOG)
     assert caught.value.field == field
-
-
-# ---------------------------------------------------------------------------------------------- pixels
-
-
-FEW = {"prompt": "a red circle on a cyan background", "overwrite_step": 4, "seed": 9, "guidance_scale": 4.0}
-PIXELS: dict[str, dict[str, Any]] = {
-    "freeu": {"freeu": FreeU(1.3, 1.4, 0.9, 0.2)},
-    "clip_skip": {"clip_skip": 3},
-    "sharpness": {"sharpness": 30.0},
-    "adaptive_cfg": {"adaptive_cfg": 1.5},
-    "adm_scaler_positive": {"adm_scaler_positive": 3.0},
-    "adm_scaler_negative": {"adm_scaler_negative": 3.0},
-    "adm_scaler_end": {"adm_scaler_end": 1.0},
-    "sampler": {"sampler": "euler"},
-    "scheduler": {"scheduler": "normal"},
-    "guidance_scale": {"guidance_scale": 7.0},
-}
-
-
-@pytest.fixture(scope="module")
-def first(room: Darkroom) -> np.ndarray:
-    return np.asarray(room.make(**FEW)[0].convert("RGB"), dtype=int)
-
-
-@pytest.mark.parametrize("field", PIXELS)
-def test_a_setting_of_the_model_changes_pixels(room: Darkroom, first: np.ndarray, field: str) -> None:
-    (picture,) = room.make(**FEW | PIXELS[field])
-    assert np.abs(np.asarray(picture.convert("RGB"), dtype=int) - first).max() >= 1
-
-
-REPAINTED: dict[str, Any] = {
-    "mask": "half.png",
-    "additional_prompt": "a blue star",
-    "strength": 0.5,
-    "respective_field": 0.0,
-    "erode_or_dilate": 9,
-    "invert_mask": True,
-    "engine": "None",
-    "disable_initial_latent": True,
-}
-IN_A_STAGE: dict[str, Any] = {
-    "prompt": "a blue star",
-    "negative_prompt": "red",
-    "strength": 0.5,
-    "respective_field": 0.0,
-    "erode_or_dilate": 9,
-    "invert_mask": True,
-    "engine": "None",
-    "disable_initial_latent": True,
-}
-
-
-@pytest.fixture(scope="module")
-def given(room: Darkroom) -> InputImage:
-    """A picture with something in it; masks of different parts lie beside it."""
-    for name, box in (("mask.png", (40, 40, 88, 88)), ("half.png", (0, 0, 64, 128))):
-        mask = Image.new("L", (128, 128))
-        mask.paste(255, box)
-        room.put(mask, name)
-    return room.put(
-        draw(Scene("cyan", (Thing("square", "black", "small", "center"),)), 128, 128, Random(3)), "given.png"
-    )
-
-
-def brief(room: Darkroom, **asked: Any) -> np.ndarray:
-    """A picture of two steps, which is enough to differ."""
-    (picture,) = room.make(**FEW | {"overwrite_step": 2} | asked)
-    return np.asarray(picture.convert("RGB"), dtype=int)
-
-
-@pytest.mark.parametrize("field", REPAINTED)
-def test_a_setting_of_inpaint_changes_pixels(room: Darkroom, given: InputImage, field: str) -> None:
-    plain = Inpaint(mask="mask.png")
-    one, other = (
-        brief(room, input_image=given, inpaint=asked) for asked in (plain, changed(plain, field, REPAINTED[field]))
-    )
-    assert np.abs(one - other).max() >= 1
-
-
-@pytest.mark.parametrize("field", IN_A_STAGE)
-def test_a_setting_of_a_stage_changes_pixels(room: Darkroom, given: InputImage, field: str) -> None:
-    plain = EnhanceStage(Masking("u2net"), respective_field=1.0)
-    stages = plain, changed(plain, field, IN_A_STAGE[field])
-    one, other = (brief(room, enhance=Enhance(image=given, stages=[stage])) for stage in stages)
-    assert np.abs(one - other).max() >= 1
-
-
-def test_another_vae_decodes(room: Darkroom, first: np.ndarray) -> None:
-    """The tiny VAE in a file of its own, with more red in its output."""
-    prefix = "first_stage_model."
-    weights = {k.removeprefix(prefix): v for k, v in load_file(CHECKPOINT).items() if k.startswith(prefix)}
-    weights["decoder.conv_out.bias"] = weights["decoder.conv_out.bias"] + torch.tensor([0.5, 0, 0]).half()
-    (room.data / "models" / "vae").mkdir(parents=True, exist_ok=True)
-    path = room.data / "models" / "vae" / "redder.safetensors"
-    save_file(weights, path, metadata={"focal.vae_norm_groups": "8"})
-    room.library.catalog = replace_vaes(room.library.catalog, ("redder.safetensors",))
-    (picture,) = room.make(**FEW, vae="redder.safetensors")
-    difference = np.asarray(picture.convert("RGB"), dtype=int) - first
-    redder = difference[..., 0][first[..., 0] < 180]
-    assert 60 <= np.median(redder) <= 65  # 0.5 of -1..1 is 63.75 of 255
-    assert np.abs(difference[..., 1:]).max() <= 1
-
-
-def replace_vaes(catalog: Catalog, names: tuple[str, ...]) -> Catalog:
-    return Catalog(**{**{name: getattr(catalog, name) for name in catalog.__dataclass_fields__}, "vaes": names})

@@ -14,12 +14,12 @@ COUNT = 4
 SEED = 7
 
 
-def test_a_reference_carries_over_and_without_weight_it_does_not(room: Darkroom):
+def test_a_reference_carries_over_and_without_weight_it_does_not(brisk_room: Darkroom):
     rng = random.Random(SEED)
     wanted = scenes(COUNT, SEED)
     references = [draw(scene, SIDE, SIDE, rng) for scene in wanted]
     asked = {"wanted": wanted, "references": references, "prompts": [""] * COUNT, "stop": 1.0, "seed": SEED}
-    full, none = carried(room, weight=1.0, **asked), carried(room, weight=0.0, **asked)
+    full, none = carried(brisk_room, weight=1.0, **asked), carried(brisk_room, weight=0.0, **asked)
     assert full.mean >= 0.6, (full, none)  # of background, colour and shape; shapes are the weak part
     assert full.mean >= none.mean + 0.4, (full, none)
 

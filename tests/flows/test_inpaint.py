@@ -33,15 +33,15 @@ def values(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.convert("RGB"))
 
 
-def test_what_the_prompt_names_appears_inside_and_nothing_changes_outside(room: Darkroom):
-    figures = inpaint_figures(room, COUNT)
+def test_what_the_prompt_names_appears_inside_and_nothing_changes_outside(brisk_room: Darkroom):
+    figures = inpaint_figures(brisk_room, COUNT)
     assert figures.colour_appears >= 0.75  # one picture of four may fail; measure_inpaint has the real share
     assert figures.outside_equal == figures.size_kept == 1.0
     assert figures.seam_step < figures.own_step / 4
 
 
-def test_a_picture_goes_on_where_it_is_extended(room: Darkroom):
-    figures = outpaint_figures(room, COUNT)
+def test_a_picture_goes_on_where_it_is_extended(brisk_room: Darkroom):
+    figures = outpaint_figures(brisk_room, COUNT)
     assert figures.background_goes_on >= 0.75
     assert figures.inner_part_equal == figures.size_right == 1.0
 
