@@ -167,7 +167,7 @@ async def test_one_that_is_given_up_does_not_run_and_the_job_goes_on(supervisor,
         await aside(graph("Note", word="late"), timeout_s=0.1)
     supervisor.interrupt("tool")
     await job.ui()
-    assert (await aside(WHERE))["calls"] == []
+    assert (await aside(WHERE, "another"))["calls"] == []
 
 
 async def test_one_that_kills_the_worker_is_told_so_and_the_job_is_too(supervisor, aside):
