@@ -1,4 +1,4 @@
-# Two commands: `make demo` makes a picture through the REST API, `make test` runs everything CI runs.
+# The two commands to know: `make demo` makes a picture through the REST API, `make test` runs everything CI runs.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -6,7 +6,7 @@ PIP    := PYTHONWARNINGS=ignore $(BIN)/python -m pip install -qq --disable-pip-v
 TORCH  := torch==2.13.0
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo serve test lint format types imports unit bench docs clean
+.PHONY: help demo serve test lint format types imports unit bench clean
 help:
 	@echo "make demo   set up, start the server, make one picture over REST, stop"
 	@echo "make serve  set up and serve on http://127.0.0.1:8888 (ARGS='--port 9000' …)"
@@ -61,5 +61,6 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.png
 	$(BIN)/python -m benchmarks.sdxl
 
+# Leaves data/ alone: it holds models, jobs and pictures.
 clean:
-	rm -rf $(VENV) data build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
