@@ -1,10 +1,12 @@
 """Setting faces upright, and finding drawn ones with the tiny detector."""
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageChops, ImageFilter
 from skimage import data
 from skimage.feature import Cascade
 
@@ -96,3 +98,24 @@ def test_a_real_photograph_shows_a_face_where_another_detector_finds_it(detector
     )
     middle = again["c"] + again["width"] / 2, again["r"] + again["height"] / 2
     assert np.abs(np.array(middle) - TEMPLATE.mean(axis=0)).max() < 40
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "reduced": lambda photograph: photograph.resize((360, 360)),
+    "enlarged": lambda photograph: photograph.resize((600, 600)),
+    "turned": lambda photograph: photograph.rotate(15),
+    "moved": lambda photograph: ImageChops.offset(photograph, 37, 0),
+    "cut": lambda photograph: photograph.crop((60, 0, 400, 300)),
+    "blurred": lambda photograph: photograph.filter(ImageFilter.GaussianBlur(1)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_photograph_still_shows_it_upright_in_the_middle(detector: FaceDetector, change: str) -> None:
+    photograph = CHANGES[change](Image.fromarray(data.astronaut()))
+    upright = crop_face(detector, np.asarray(photograph))
+    cascade = Cascade(data.lbp_frontal_face_cascade_filename())
+    sizes = {"scale_factor": 1.2, "step_ratio": 1, "min_size": (200, 200), "max_size": (400, 400)}
+    (found,) = cascade.detect_multi_scale(img=upright, **sizes)
+    middle = found["c"] + found["width"] / 2, found["r"] + found["height"] / 2
+    assert np.abs(np.array(middle) - TEMPLATE.mean(axis=0)).max() < 60
