@@ -200,7 +200,7 @@ def rows() -> Iterator[tuple[str, list[Panel]]]:
             steered("second at 1.0", prompt_of(cross_uri)),
             steered("both", prompt_of(star_uri, weight=0.7), prompt_of(cross_uri, weight=0.7)),
             steered("first, 'a red circle'", prompt_of(star_uri, weight=0.6), prompt="a red circle"),
-            steered("FaceSwap", prompt_of(star_uri, "FaceSwap")),
+            steered("FaceSwap on gray", prompt_of(star_uri, "FaceSwap"), prompt="a large shape on a gray background"),
         ],
     )
     yield (
