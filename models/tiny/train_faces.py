@@ -1,6 +1,6 @@
 """Train the tiny face detector: `python -m models.tiny.train_faces` (minutes on one core).
 
-A RetinaFace of a few channels on drawn faces, in the names of `detection_Resnet50_Final.pth`. Half of them stand before
+A RetinaFace of a few channels on drawn faces, in the names of `detection_Resnet50_Final.pth`. Many of them stand before
 photographs, in which there are no faces: scikit-image brings them.
 """
 
